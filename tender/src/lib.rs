@@ -1,0 +1,4 @@
+//! The host side of Coracle.
+
+pub mod layout;
+pub mod registers;
