@@ -22,22 +22,24 @@ pub(super) fn decode(
     let start = locate(segments, table, "table of packed relocations", WORD)?;
     let mut entries = Window::new(source);
     let mut values = Window::new(source);
+    let mut lowest = 0u64;
     let mut relocate = |address: u64| {
+        // Linkers sort them; out of order they could name the same words again and again.
+        if address < lowest {
+            return Err(malformed("its packed relocations do not ascend"));
+        }
+        lowest = address.saturating_add(1);
         // Without bytes in the file the word is a null pointer, which no linker relocates. That
         // also bounds the number of relocations by the length of the file.
         let offset = segments.file_offset(address, WORD).ok_or(Refusal::RelocationTarget { address })?;
         let value = u64::from_le_bytes(values.array("relocated data", offset)?);
         each(address, value)
     };
-    // The first word that has not been spoken of.
+    // What the first bit of a set stands for.
     let mut next = 0u64;
     for index in 0..table.size / WORD {
         let entry = u64::from_le_bytes(entries.array("table of packed relocations", start + index * WORD)?);
         if entry & 1 == 0 {
-            // Linkers sort them; one that is out of order could name the same words again and again.
-            if entry < next {
-                return Err(malformed("its packed relocations do not ascend"));
-            }
             relocate(entry)?;
             next = beyond(entry, 1)?;
         } else {
