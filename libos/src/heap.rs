@@ -4,9 +4,9 @@
 //! what it is given. So it is given the heap in steps that double, and a program that needs little
 //! costs little.
 
-use crate::boot;
+use crate::{boot, panic};
 use core::alloc::{GlobalAlloc, Layout};
-use core::fmt;
+use core::fmt::Write;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use coracle_hypercall::memory::LARGE_PAGE;
@@ -73,6 +73,7 @@ unsafe impl GlobalAlloc for Heap {
 #[cold]
 fn failed(bytes: usize) -> *mut u8 {
     FAILED.store(bytes, Ordering::Relaxed);
+    *panic::EXPLAIN.lock() = Some(explain);
     core::ptr::null_mut()
 }
 
@@ -149,22 +150,18 @@ unsafe impl Source for Growth {
     }
 }
 
-/// Whether `message` is what `alloc` panics with when a request has failed.
-pub(crate) fn is_exhaustion(message: &str) -> bool {
-    let size = message.strip_prefix("memory allocation of ").and_then(|rest| rest.strip_suffix(" bytes failed"));
-    size.and_then(|size| size.parse().ok()) == Some(FAILED.load(Ordering::Relaxed))
-}
-
-/// What to tell of the heap when a request failed.
-pub(crate) struct Exhausted;
-
-impl fmt::Display for Exhausted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mebibytes = |bytes: usize| bytes.div_ceil(1 << 20);
-        write!(f, ": of the heap's {} MiB ", mebibytes(size()))?;
-        if let Some(talc) = ALLOCATOR.try_lock() {
-            write!(f, "{} MiB are in use; ", mebibytes(talc.source.used))?;
-        }
-        f.write_str("give the program more with `coracle run --mem`")
+/// Adds to the message with which `alloc` panics when a request has failed.
+fn explain(message: &mut panic::Message) {
+    let failed = message.text().strip_prefix("memory allocation of ");
+    let failed = failed.and_then(|rest| rest.strip_suffix(" bytes failed")?.parse().ok());
+    if failed != Some(FAILED.load(Ordering::Relaxed)) {
+        return;
     }
+    let mebibytes = |bytes: usize| bytes.div_ceil(1 << 20);
+    // A message too long is cut short, which is all that can go wrong.
+    let _ = write!(message, ": of the heap's {} MiB ", mebibytes(size()));
+    if let Some(talc) = ALLOCATOR.try_lock() {
+        let _ = write!(message, "{} MiB are in use; ", mebibytes(talc.source.used));
+    }
+    let _ = message.write_str("give the program more with `coracle run --mem`");
 }

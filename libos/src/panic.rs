@@ -2,7 +2,7 @@
 //!
 //! Nothing here allocates, so that a panic for want of memory can be told.
 
-use crate::{call, heap, io};
+use crate::{call, io};
 use core::cell::UnsafeCell;
 use core::fmt::{self, Write};
 use core::panic::PanicInfo;
@@ -22,6 +22,10 @@ unsafe impl Sync for MessageRoom {}
 
 static MESSAGE: MessageRoom = MessageRoom(UnsafeCell::new(Message { bytes: [0; LONGEST], length: 0 }));
 
+/// What can say more about a panic than its message does. It is set by what has failed, so that a
+/// program without heap does not carry the heap's words.
+pub(crate) static EXPLAIN: spin::Mutex<Option<fn(&mut Message)>> = spin::Mutex::new(None);
+
 /// Reports the panic and ends the program. The attribute macro makes this the panic handler.
 #[doc(hidden)]
 pub fn report(info: &PanicInfo<'_>) -> ! {
@@ -32,8 +36,8 @@ pub fn report(info: &PanicInfo<'_>) -> ! {
     let message = unsafe { &mut *MESSAGE.0.get() };
     // The only error is that of a `Display` that fails: what it wrote before is told.
     let _ = write!(message, "{}", info.message());
-    if heap::is_exhaustion(message.text()) {
-        let _ = write!(message, "{}", heap::Exhausted);
+    if let Some(explain) = EXPLAIN.try_lock().and_then(|explain| *explain) {
+        explain(message);
     }
     io::stdout::flush_at_panic();
     tell(message.text(), info)
@@ -45,15 +49,16 @@ fn tell(message: &str, info: &PanicInfo<'_>) -> ! {
 }
 
 /// Text that ends with an ellipsis where it became too long.
-struct Message {
+pub(crate) struct Message {
     bytes: [u8; LONGEST],
     length: usize,
 }
 
 impl Message {
-    fn text(&self) -> &str {
-        // Only whole characters are ever added.
-        core::str::from_utf8(self.bytes.get(..self.length).unwrap_or_default()).unwrap_or_default()
+    pub(crate) fn text(&self) -> &str {
+        let bytes = self.bytes.get(..self.length).unwrap_or_default();
+        // SAFETY: only whole characters are ever added.
+        unsafe { core::str::from_utf8_unchecked(bytes) }
     }
 
     fn append(&mut self, text: &str, limit: usize) -> bool {
@@ -67,6 +72,7 @@ impl Message {
 }
 
 impl Write for Message {
+    #[inline(never)]
     fn write_str(&mut self, text: &str) -> fmt::Result {
         const ELLIPSIS: &str = "…";
         if self.append(text, LONGEST - ELLIPSIS.len()) {

@@ -76,12 +76,13 @@ pub fn run<T: Termination>(main: fn() -> T) -> ! {
 ///
 /// Nothing is dropped. When the output cannot be written, success becomes failure.
 pub fn exit(code: i32) -> ! {
-    let mut status = code as u8;
-    if let Err(error) = io::stdout::flush_now() {
-        crate::eprintln!("cannot write standard output: {error}");
-        status = status.max(1);
+    match io::stdout::flush_now() {
+        Ok(()) => call::exit(code as u8),
+        Err(error) => {
+            crate::eprintln!("cannot write standard output: {error}");
+            call::exit((code as u8).max(1))
+        }
     }
-    call::exit(status)
 }
 
 /// Ends the program at once with 134, as a process that aborts does. Output that is still buffered

@@ -51,6 +51,7 @@ macro_rules! dbg {
 ///
 /// # Panics
 /// When the output cannot be written, or a `Display` of the arguments fails.
+#[inline(never)]
 pub fn print(arguments: Arguments<'_>) {
     let mut output = stdout().lock();
     // A plain string needs none of the formatting machinery.
@@ -64,6 +65,7 @@ pub fn print(arguments: Arguments<'_>) {
 }
 
 /// What `eprint!` becomes. Where nobody listens, nothing is said.
+#[inline(never)]
 pub fn print_error(arguments: Arguments<'_>) {
     let mut error = stderr::Gathered::new();
     let _ = match arguments.as_str() {

@@ -67,6 +67,7 @@ impl Gathered {
 }
 
 impl fmt::Write for Gathered {
+    #[inline(never)]
     fn write_str(&mut self, text: &str) -> fmt::Result {
         if text.len() > self.bytes.len() - self.length {
             self.pass_on()?;

@@ -2,9 +2,10 @@
 
 use super::Error;
 use crate::call::{self, Bytes};
+use crate::process;
 use crate::sync::{Held, Reentrant};
 use core::arch::x86_64::_rdtsc;
-use core::cell::RefCell;
+use core::cell::{RefCell, RefMut};
 use core::fmt;
 use coracle_hypercall::console::Stream;
 use coracle_hypercall::error::CallError;
@@ -62,6 +63,11 @@ impl fmt::Debug for StdoutLock {
 }
 
 impl StdoutLock {
+    /// The buffer, which no code borrows that could come back here.
+    fn output(&self) -> RefMut<'_, Output> {
+        borrow(&self.output)
+    }
+
     /// Panics with the reason for which formatted output could not be written.
     #[cold]
     pub(super) fn fail(&self) -> ! {
@@ -78,21 +84,21 @@ impl embedded_io::ErrorType for StdoutLock {
 
 impl embedded_io::Write for StdoutLock {
     fn write(&mut self, bytes: &[u8]) -> Result<usize, Error> {
-        self.output.borrow_mut().write(bytes)?;
+        self.output().write(bytes)?;
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> Result<(), Error> {
-        Ok(self.output.borrow_mut().flush()?)
+        Ok(self.output().flush()?)
     }
 }
 
 impl fmt::Write for StdoutLock {
+    #[inline(never)]
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.output.borrow_mut().write(text.as_bytes()).map_err(|error| {
-            self.failed = Some(error);
-            fmt::Error
-        })
+        let result = self.output().write(text.as_bytes());
+        self.failed = result.err();
+        result.map_err(|_| fmt::Error)
     }
 }
 
@@ -118,13 +124,13 @@ impl fmt::Write for Stdout {
 
 /// Writes out what the buffer holds.
 pub(crate) fn flush_now() -> Result<(), CallError> {
-    OUTPUT.lock().borrow_mut().flush()
+    borrow(&OUTPUT.lock()).flush()
 }
 
 /// Writes out what the buffer holds. An error is told by the write or flush that comes next.
 pub(crate) fn flush_before_waiting() {
     let output = OUTPUT.lock();
-    let mut output = output.borrow_mut();
+    let mut output = borrow(&output);
     if let Err(error) = output.flush() {
         output.untold = error.to_result();
     }
@@ -137,6 +143,11 @@ pub(crate) fn flush_at_panic() {
     {
         let _ = output.flush();
     }
+}
+
+/// `RefCell::borrow_mut` without the panic that can never come and would make every image larger.
+fn borrow(output: &RefCell<Output>) -> RefMut<'_, Output> {
+    output.try_borrow_mut().unwrap_or_else(|_| process::trap())
 }
 
 /// The buffer. No code of the program's own runs while it is borrowed.
@@ -181,6 +192,7 @@ impl Output {
 
     /// Writes out what the buffer holds and then `more`, and leaves the buffer empty: what an error
     /// keeps from being written is lost.
+    #[inline(never)]
     fn write_out(&mut self, mut more: &[u8]) -> Result<(), CallError> {
         CallError::check(core::mem::take(&mut self.untold))?;
         let mut held = self.bytes.get(..self.length).unwrap_or_default();

@@ -23,22 +23,22 @@ pub(super) fn hop(block: &ArgumentBlock) -> ! {
         fail(&[image.bytes(), b" is a Coracle image itself, but was found where the `coracle` command should be"]);
     }
     let arguments = tender_arguments(block, &image);
-    let attempt = |tender: &Path| {
+    let attempt = |tender: &[&[u8]]| {
         // SAFETY: both lists are of C strings and end with null.
-        unsafe { linux::execute(tender.c_string(), arguments, block.environment) }
+        unsafe { linux::execute(Path::joined(tender).as_ptr(), arguments, block.environment) }
     };
 
     if let Some(chosen) = variable(block, b"CORACLE=") {
-        let errno = attempt(&Path::joined(&[chosen]));
+        let errno = attempt(&[chosen]);
         fail(&[b"cannot start the tender that CORACLE names, ", chosen, b": ", errno.words().as_bytes()]);
     }
     let folder = image.folder();
-    attempt(&Path::joined(&[folder, b"/", COMMAND]));
-    attempt(&Path::joined(&[folder, b"/../", COMMAND]));
+    attempt(&[folder, b"/", COMMAND]);
+    attempt(&[folder, b"/../", COMMAND]);
     for folder in variable(block, b"PATH=").unwrap_or_default().split(|&byte| byte == b':') {
         // An empty entry stands for the current folder.
         let folder = if folder.is_empty() { b"." } else { folder };
-        attempt(&Path::joined(&[folder, b"/", COMMAND]));
+        attempt(&[folder, b"/", COMMAND]);
     }
     fail(&[
         image.bytes(),
@@ -50,13 +50,15 @@ pub(super) fn hop(block: &ArgumentBlock) -> ! {
 
 /// Whether this process is already the result of a hop: then what was taken for a tender is this
 /// very image, and another hop would lead here again, for ever.
+#[inline(never)]
 fn was_taken_for_the_tender(block: &ArgumentBlock, image: &Path) -> bool {
     block.count >= 3 && argument(block, 1) == b"run" && argument(block, 2) == image.bytes()
 }
 
 /// `coracle run IMAGE -- ARGUMENTS…` as a list that ends with null.
+#[inline(never)]
 fn tender_arguments(block: &ArgumentBlock, image: &Path) -> *const *const c_char {
-    let own = [c"coracle".as_ptr(), c"run".as_ptr(), image.c_string().as_ptr(), c"--".as_ptr()];
+    let own = [c"coracle".as_ptr(), c"run".as_ptr(), image.as_ptr(), c"--".as_ptr()];
     // One for each of ours, those after the program's name, and null.
     let length = own.len() + block.count + 1;
     let list: *mut *const c_char = match linux::map(length * size_of::<*const c_char>()) {
@@ -74,6 +76,7 @@ fn tender_arguments(block: &ArgumentBlock, image: &Path) -> *const *const c_char
 }
 
 /// An argument, empty where there is none.
+#[inline(never)]
 fn argument(block: &ArgumentBlock, index: usize) -> &[u8] {
     if index >= block.count {
         return b"";
@@ -83,6 +86,7 @@ fn argument(block: &ArgumentBlock, index: usize) -> &[u8] {
 }
 
 /// The value of the environment variable whose name and equals sign are given, unless it is empty.
+#[inline(never)]
 fn variable<'a>(block: &'a ArgumentBlock, name: &[u8]) -> Option<&'a [u8]> {
     let mut entry = block.environment;
     loop {
@@ -102,6 +106,7 @@ fn variable<'a>(block: &'a ArgumentBlock, name: &[u8]) -> Option<&'a [u8]> {
 }
 
 /// Says why the hop failed and ends the process.
+#[inline(never)]
 fn fail(parts: &[&[u8]]) -> ! {
     linux::write_error(b"coracle: ");
     for part in parts {

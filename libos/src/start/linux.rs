@@ -77,15 +77,16 @@ pub(super) fn map(bytes: usize) -> Result<*mut u8, Errno> {
 /// Replaces the process by another program; comes back only when that fails.
 ///
 /// # Safety
-/// Both lists end with null and are of C strings.
+/// `program` is a C string; both lists are of C strings and end with null.
 pub(super) unsafe fn execute(
-    program: &CStr,
+    program: *const c_char,
     arguments: *const *const c_char,
     environment: *const *const c_char,
 ) -> Errno {
-    let (arguments, environment) = (arguments.expose_provenance(), environment.expose_provenance());
-    // SAFETY: execve(2) only reads its arguments; the lists are as the caller promises.
-    match unsafe { system_call(59, program.as_ptr().expose_provenance(), arguments, environment) } {
+    let [program, arguments, environment] = 
+        [program.expose_provenance(), arguments.expose_provenance(), environment.expose_provenance()];
+    // SAFETY: execve(2) only reads its arguments, which are as the caller promises.
+    match unsafe { system_call(59, program, arguments, environment) } {
         Err(errno) => errno,
         Ok(_) => Errno::NO_EXEC_FORMAT,
     }

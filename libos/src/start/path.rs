@@ -1,7 +1,7 @@
 //! Paths of files on Linux, put together without a heap.
 
 use super::linux::{self, Errno};
-use core::ffi::CStr;
+use core::ffi::{CStr, c_char};
 
 /// The longest path that Linux takes, with its NUL.
 const PATH_MAX: usize = 4096;
@@ -18,15 +18,17 @@ impl Path {
     }
 
     /// The parts one after the other; empty, which names no file, when they are too long.
+    #[inline(never)]
     pub(super) fn joined(parts: &[&[u8]]) -> Path {
         let mut path = Path::new();
         for part in parts {
+            let end = path.length + part.len();
             // The last byte stays NUL.
-            match path.bytes[..PATH_MAX - 1].get_mut(path.length..path.length + part.len()) {
+            match path.bytes[..PATH_MAX - 1].get_mut(path.length..end) {
                 Some(place) => place.copy_from_slice(part),
                 None => return Path::new(),
             }
-            path.length += part.len();
+            path.length = end;
         }
         path
     }
@@ -41,8 +43,9 @@ impl Path {
         self.bytes.get(..self.length).unwrap_or_default()
     }
 
-    pub(super) fn c_string(&self) -> &CStr {
-        CStr::from_bytes_until_nul(&self.bytes).unwrap_or_default()
+    /// The path as a C string.
+    pub(super) const fn as_ptr(&self) -> *const c_char {
+        self.bytes.as_ptr().cast()
     }
 
     /// All before the last slash.
