@@ -1,8 +1,15 @@
-//! The smallest program.
+//! The smallest program: prints one line.
+//!
+//! ```console
+//! $ cargo run --release
+//! Hello from a virtual machine of my own!
+//! ```
 #![no_std]
 #![no_main]
 
+use coracle::println;
+
 #[coracle::main]
 fn main() {
-    coracle::println!("Hello from a virtual machine of my own!");
+    println!("Hello from a virtual machine of my own!");
 }
