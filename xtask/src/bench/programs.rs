@@ -1,0 +1,64 @@
+//! The programs that are measured, and those that they are measured against.
+
+use crate::guests::{BENCH, EXAMPLES, Profile};
+use crate::paths;
+use crate::shell::{Result, cargo, line};
+use crate::tender;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Where the built programs are.
+pub(super) struct Programs {
+    coracle: PathBuf,
+    pub(super) hello: PathBuf,
+    pub(super) hello_stripped: PathBuf,
+    pub(super) cat: PathBuf,
+    guest: PathBuf,
+    native: PathBuf,
+    pub(super) bare_kvm: PathBuf,
+    pub(super) true_static: PathBuf,
+}
+
+/// Builds them all.
+pub(super) fn build() -> Result<Programs> {
+    let coracle = tender::build()?;
+    let hello = EXAMPLES.build_one(Profile::Release, "hello")?;
+    let hello_stripped = EXAMPLES.build_one(Profile::Stripped, "hello")?;
+    let cat = EXAMPLES.build_one(Profile::Release, "cat")?;
+    let guest = BENCH.build_one(Profile::Release, "bench-guest")?;
+    cargo("build").args(["--release", "--package", "bench-native"]).run()?;
+    let native = paths::target().join("release/bench-native");
+    let bare_kvm = compile("bare_kvm")?;
+    let true_static = compile("true_static")?;
+    Ok(Programs { coracle, hello, hello_stripped, cat, guest, native, bare_kvm, true_static })
+}
+
+fn compile(yardstick: &str) -> Result<PathBuf> {
+    let source = paths::root().join("xtask/yardsticks").join(yardstick).with_extension("c");
+    let program = paths::target().join("yardsticks").join(yardstick);
+    paths::make(&paths::target().join("yardsticks"))?;
+    line("cc").args(["-O2", "-static", "-Wall", "-Wextra", "-o"]).arg(&program).arg(source).run()?;
+    Ok(program)
+}
+
+impl Programs {
+    /// Boots an image.
+    pub(super) fn boot(&self, options: &[&str], image: &Path, arguments: &[&str]) -> Command {
+        let mut command = super::process::command(&self.coracle, &["run"]);
+        command.args(options).arg(image);
+        if !arguments.is_empty() {
+            command.arg("--").args(arguments);
+        }
+        command
+    }
+
+    /// Runs a workload in a guest.
+    pub(super) fn in_guest(&self, options: &[&str], workload: &str, size: u64) -> Command {
+        self.boot(options, &self.guest, &[workload, &size.to_string()])
+    }
+
+    /// Runs a workload in a process.
+    pub(super) fn in_process(&self, workload: &str, size: u64) -> Command {
+        super::process::command(&self.native, &[workload, &size.to_string()])
+    }
+}

@@ -1,0 +1,21 @@
+//! The experiments: what is measured, against what, with what goal.
+
+mod calls;
+mod cat;
+mod compute;
+mod footprint;
+mod start;
+mod steady;
+
+use super::experiment::Experiment;
+use super::programs::Programs;
+
+/// All experiments; with `quick`, of fewer turns and smaller.
+pub(super) fn all(programs: &Programs, quick: bool) -> Vec<Experiment<'_>> {
+    let mut all = vec![start::experiment(programs, quick), calls::experiment(programs, quick)];
+    all.extend(compute::experiments(programs, quick));
+    all.push(steady::experiment(programs, quick));
+    all.push(cat::experiment(programs, quick));
+    all.extend(footprint::experiments(programs));
+    all
+}

@@ -1,0 +1,80 @@
+//! `cargo xtask ci`: what CI runs, in the order in which a mistake is found soonest, except that
+//! the tests come last, so that a log ends with their results.
+
+use crate::guests;
+use crate::shell::{Result, cargo};
+use crate::{bench, kvm, licences, test};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+pub(crate) fn ci() -> Result {
+    let begin = Instant::now();
+    step("format", format)?;
+    step("lints", lints)?;
+    step("documentation", documentation)?;
+    step("licences", licences::check)?;
+    step("advisories", advisories)?;
+    step("bench, for its own sake", short_bench)?;
+    step("tests", || test::run(&[], &[]))?;
+    eprintln!("\n── all passed in {} s", begin.elapsed().as_secs());
+    Ok(())
+}
+
+fn step(name: &str, run: impl FnOnce() -> Result) -> Result {
+    eprintln!("\n── {name}");
+    let begin = Instant::now();
+    run()?;
+    eprintln!("── {name}: passed in {} s", begin.elapsed().as_secs());
+    Ok(())
+}
+
+fn format() -> Result {
+    cargo("fmt").args(["--all", "--check"]).run()?;
+    guests::ALL.iter().try_for_each(|guests| {
+        cargo("fmt").args(["--all", "--check", "--manifest-path"]).arg(guests.manifest()).run()
+    })
+}
+
+fn lints() -> Result {
+    let strict = ["--", "-D", "warnings"];
+    cargo("clippy").args(["--workspace", "--all-targets"]).args(strict).run()?;
+    guests::ALL.iter().try_for_each(|guests| {
+        cargo("clippy").arg("--manifest-path").arg(guests.manifest()).args(strict).run()
+    })
+}
+
+fn documentation() -> Result {
+    cargo("doc").args(["--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings").run()
+}
+
+/// Looks for known holes in dependencies where a tool for it and its data are at hand: this never
+/// reaches for the network.
+fn advisories() -> Result {
+    let home = std::env::var_os("CARGO_HOME").map(std::path::PathBuf::from);
+    let home = home.or_else(|| Some(std::path::Path::new(&std::env::var_os("HOME")?).join(".cargo")));
+    let has = |data: &str| home.as_ref().is_some_and(|home| home.join(data).exists());
+    if installed("cargo-deny") && has("advisory-dbs") {
+        cargo("deny").args(["--offline", "check", "advisories"]).run()
+    } else if installed("cargo-audit") && has("advisory-db") {
+        cargo("audit").args(["--no-fetch", "--deny", "warnings"]).run()
+    } else {
+        eprintln!("NOT RUN: needs cargo-deny or cargo-audit, and its database on this machine");
+        Ok(())
+    }
+}
+
+fn installed(program: &str) -> bool {
+    let status = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    status.is_ok_and(|status| status.success())
+}
+
+/// Shows that the bench still works. Its numbers mean little on a shared machine, and fail nothing.
+fn short_bench() -> Result {
+    match kvm::missing() {
+        Some(reason) => {
+            eprintln!("NOT RUN: {reason}");
+            Ok(())
+        }
+        None => bench::bench(&bench::Arguments::quick()),
+    }
+}

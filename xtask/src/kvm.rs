@@ -1,0 +1,40 @@
+//! Whether this machine can run a VM.
+
+use std::fs::OpenOptions;
+use std::os::fd::AsRawFd;
+
+/// `_IO(KVMIO, 0x01)`, which makes a VM.
+const KVM_CREATE_VM: libc::c_ulong = 0xae01;
+
+/// Why no VM can be made here, or nothing when one was made.
+pub(crate) fn missing() -> Option<String> {
+    let kvm = match OpenOptions::new().read(true).write(true).open("/dev/kvm") {
+        Ok(kvm) => kvm,
+        Err(reason) => return Some(format!("opening /dev/kvm: {reason}")),
+    };
+    // SAFETY: the descriptor is open, and the request takes a machine type, not a pointer.
+    let vm = unsafe { libc::ioctl(kvm.as_raw_fd(), KVM_CREATE_VM, 0) };
+    if vm < 0 {
+        return Some(format!("making a VM: {}", std::io::Error::last_os_error()));
+    }
+    // SAFETY: the descriptor was just made and nobody else knows it.
+    unsafe { libc::close(vm) };
+    None
+}
+
+/// Says in a way that nobody can miss that nothing here ran in a VM, if that is so.
+pub(crate) fn warn_if_missing() {
+    let Some(reason) = missing() else { return };
+    let lines = [
+        "THERE IS NO USABLE KVM HERE: no test that boots a VM can run.".to_owned(),
+        format!("({reason})"),
+        "`coracle doctor` says what is missing and how to mend it.".to_owned(),
+    ];
+    let width = lines.iter().map(|line| line.chars().count()).max().unwrap_or(0);
+    let bar = "!".repeat(width + 8);
+    eprintln!("\n{bar}");
+    for line in lines {
+        eprintln!("!!  {line:width$}  !!");
+    }
+    eprintln!("{bar}\n");
+}

@@ -1,0 +1,101 @@
+//! The directory of programs that tests start, and test programs that can be carried elsewhere.
+//!
+//! ```text
+//! coracle                                  the tender's command
+//! examples/{debug,release,stripped}/NAME   every example
+//! guests/{debug,release}/NAME              every test guest
+//! tests/NAME                               the test programs    (only with --stage)
+//! run-tests                                a script that runs them    (only with --stage)
+//! ```
+
+use crate::guests::{EXAMPLES, Profile, TESTS};
+use crate::paths;
+use crate::shell::{Context, Failure, Result, cargo};
+use crate::tender;
+use serde::Deserialize;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+/// Builds the programs that tests start, and lays them out in `directory`.
+pub(crate) fn images(directory: &Path) -> Result {
+    let coracle = tender::build()?;
+    for profile in [Profile::Debug, Profile::Release] {
+        EXAMPLES.build(profile)?;
+        TESTS.build(profile)?;
+    }
+    EXAMPLES.strip_all()?;
+
+    paths::make_empty(directory)?;
+    paths::copy(&coracle, &directory.join("coracle"))?;
+    for profile in [Profile::Debug, Profile::Release, Profile::Stripped] {
+        EXAMPLES.copy_to(&directory.join("examples"), profile)?;
+    }
+    for profile in [Profile::Debug, Profile::Release] {
+        TESTS.copy_to(&directory.join("guests"), profile)?;
+    }
+    Ok(())
+}
+
+/// Lays out the same and the test programs themselves, linked statically, with a script to run them.
+pub(crate) fn everything(directory: &Path) -> Result {
+    let directory = std::path::absolute(directory).context(|| directory.display().to_string())?;
+    if directory.exists() && !directory.join("run-tests").exists() {
+        let empty = std::fs::read_dir(&directory).is_ok_and(|mut entries| entries.next().is_none());
+        if !empty {
+            let message = format!("{} exists and was not made by --stage: name another", directory.display());
+            return Err(Failure::new(message));
+        }
+    }
+    images(&directory)?;
+    for (name, program) in test_programs()? {
+        paths::copy(&program, &directory.join("tests").join(name))?;
+    }
+    let script = directory.join("run-tests");
+    paths::write(&script, include_str!("run-tests.sh"))?;
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755))
+        .context(|| format!("making {} executable", script.display()))?;
+
+    println!("{} is ready: carry it to a machine and start run-tests there", directory.display());
+    Ok(())
+}
+
+/// A line of cargo's report, as far as it is of interest.
+#[derive(Deserialize)]
+struct Message {
+    executable: Option<PathBuf>,
+    target: Option<crate::metadata::Target>,
+    package_id: Option<String>,
+}
+
+/// Builds all test programs and returns them by name.
+fn test_programs() -> Result<Vec<(String, PathBuf)>> {
+    let build = tender::statically(cargo("test")).args(["--workspace", "--no-run"]);
+    let report = build.arg("--message-format=json-render-diagnostics").output()?;
+    let mut programs = Vec::new();
+    for line in report.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
+        let message: Message = serde_json::from_slice(line).context(|| "cargo's report".to_owned())?;
+        let Message { executable: Some(program), target: Some(target), package_id: Some(id) } = message
+        else {
+            continue;
+        };
+        programs.push((format!("{}-{}", folder(&id), target.name), program));
+    }
+    Ok(programs)
+}
+
+/// The folder of a package, from an identifier such as `path+file:///…/tender#coracle-tender@0.1.0`.
+fn folder(package_id: &str) -> &str {
+    let path = package_id.split('#').next().unwrap_or_default();
+    path.rsplit('/').next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::folder;
+
+    #[test]
+    fn a_package_is_named_after_its_folder() {
+        assert_eq!(folder("path+file:///home/a/coracle/tender#coracle-tender@0.1.0"), "tender");
+        assert_eq!(folder("path+file:///home/a/coracle/xtask#0.1.0"), "xtask");
+    }
+}

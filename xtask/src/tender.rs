@@ -1,0 +1,24 @@
+//! The `coracle` command.
+
+use crate::shell::{Line, Result, cargo};
+use std::path::PathBuf;
+
+/// The platform that host programs are built for when they are linked statically. It is named
+/// even though it is the usual one, because Cargo then keeps the flags below away from build
+/// scripts and procedural macros.
+pub(crate) const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// Builds `coracle` and returns where it is.
+///
+/// It is linked statically, and so runs on any Linux and starts sooner: a program that prints a line
+/// takes 0.7 of the time of the same program linked dynamically, from start to reaped.
+pub(crate) fn build() -> Result<PathBuf> {
+    statically(cargo("build")).args(["--release", "--package", "coracle-tender"]).run()?;
+    Ok(crate::paths::target().join(TARGET).join("release/coracle"))
+}
+
+/// Adds to a cargo command what makes it link statically.
+pub(crate) fn statically(cargo: Line) -> Line {
+    let flags = format!("target.{TARGET}.rustflags=[\"-Ctarget-feature=+crt-static\"]");
+    cargo.args(["--target", TARGET, "--config", &flags])
+}

@@ -1,0 +1,5 @@
+/* The least a process can be: what starting any program costs here. */
+int main(void)
+{
+	return 0;
+}
