@@ -1,7 +1,7 @@
 //! What the tender told the program at its start.
 
-use core::sync::atomic::{AtomicPtr, Ordering};
 use coracle_hypercall::boot::BootInfo;
+use core::sync::atomic::{AtomicPtr, Ordering};
 
 static INFO: AtomicPtr<BootInfo> = AtomicPtr::new(core::ptr::null_mut());
 

@@ -4,8 +4,6 @@
 //! is said in the contract, at [`Call`]. A call costs an exit from the virtual machine, which is
 //! worth some thousands of instructions: make few, and give each much to do.
 
-use core::marker::PhantomData;
-use core::sync::atomic::{AtomicPtr, Ordering};
 use coracle_hypercall::call::{Call, Entry};
 use coracle_hypercall::console::Stream;
 use coracle_hypercall::error::CallError;
@@ -13,6 +11,8 @@ use coracle_hypercall::event::EventSources;
 use coracle_hypercall::log::{Level, LogRecord};
 use coracle_hypercall::memory::{GuestSlice, Rights};
 use coracle_hypercall::panic::PanicReport;
+use core::marker::PhantomData;
+use core::sync::atomic::{AtomicPtr, Ordering};
 
 /// The function on the entry page. Until it is known, a function that refuses every call.
 static ENTRY: AtomicPtr<()> = AtomicPtr::new(nobody as *mut ());

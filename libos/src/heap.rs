@@ -5,11 +5,11 @@
 //! costs little.
 
 use crate::{boot, panic};
+use coracle_hypercall::memory::LARGE_PAGE;
 use core::alloc::{GlobalAlloc, Layout};
 use core::fmt::Write;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicUsize, Ordering};
-use coracle_hypercall::memory::LARGE_PAGE;
 use talc::base::{Talc, binning::Binning};
 use talc::source::Source;
 

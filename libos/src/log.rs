@@ -6,8 +6,8 @@
 use crate::{call, env};
 use alloc::borrow::Cow;
 use alloc::string::ToString;
-use core::str::FromStr;
 use coracle_hypercall::log::Level;
+use core::str::FromStr;
 use log::{LevelFilter, Log, Metadata, Record};
 
 struct ToTender;

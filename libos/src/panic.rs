@@ -3,11 +3,11 @@
 //! Nothing here allocates, so that a panic for want of memory can be told.
 
 use crate::{call, io};
+use coracle_hypercall::panic::PanicReport;
 use core::cell::UnsafeCell;
 use core::fmt::{self, Write};
 use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicBool, Ordering};
-use coracle_hypercall::panic::PanicReport;
 
 /// A longer message is cut short.
 const LONGEST: usize = 2048;

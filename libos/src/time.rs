@@ -5,9 +5,9 @@ mod counter;
 pub use core::time::Duration;
 
 use crate::{call, io};
+use coracle_hypercall::event::EventSources;
 use core::fmt;
 use core::ops::{Add, AddAssign, Sub, SubAssign};
-use coracle_hypercall::event::EventSources;
 
 /// A moment of a clock that never runs backwards and is never set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -18,5 +18,7 @@ use proc_macro::TokenStream;
 /// ```
 #[proc_macro_attribute]
 pub fn main(arguments: TokenStream, item: TokenStream) -> TokenStream {
-    main_function::expand(arguments.into(), item.into()).unwrap_or_else(|error| error.into_compile_error()).into()
+    main_function::expand(arguments.into(), item.into())
+        .unwrap_or_else(|error| error.into_compile_error())
+        .into()
 }

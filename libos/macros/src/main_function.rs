@@ -24,7 +24,10 @@ fn check(signature: &Signature) -> Result<()> {
         what.map_or(Ok(()), |what| Err(Error::new_spanned(what, message)))
     }
     let part = |part: Option<&dyn ToTokens>, message| refuse(part, message);
-    part(signature.asyncness.as_ref().map(|it| it as _), "`main` cannot be async: there is no executor here to run it")?;
+    part(
+        signature.asyncness.as_ref().map(|it| it as _),
+        "`main` cannot be async: there is no executor here to run it",
+    )?;
     part(signature.constness.as_ref().map(|it| it as _), "`main` cannot be const")?;
     part(signature.unsafety.as_ref().map(|it| it as _), "`main` cannot be unsafe")?;
     part(signature.abi.as_ref().map(|it| it as _), "`main` cannot have an ABI of its own")?;

@@ -1,7 +1,7 @@
 //! Why reading or writing failed.
 
-use core::fmt;
 use coracle_hypercall::error::CallError;
+use core::fmt;
 use embedded_io::ErrorKind;
 
 /// Why reading or writing failed.

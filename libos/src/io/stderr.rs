@@ -2,9 +2,9 @@
 
 use super::{Error, stdout};
 use crate::call::{self, Bytes};
-use core::fmt;
 use coracle_hypercall::console::Stream;
 use coracle_hypercall::error::CallError;
+use core::fmt;
 
 /// Standard error. All that is written goes out at once, after what standard output still holds.
 #[must_use]

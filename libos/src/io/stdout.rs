@@ -4,12 +4,12 @@ use super::Error;
 use crate::call::{self, Bytes};
 use crate::process;
 use crate::sync::{Held, Reentrant};
-use core::arch::x86_64::_rdtsc;
-use core::cell::{RefCell, RefMut};
-use core::fmt;
 use coracle_hypercall::console::Stream;
 use coracle_hypercall::error::CallError;
 use coracle_hypercall::exit;
+use core::arch::x86_64::_rdtsc;
+use core::cell::{RefCell, RefMut};
+use core::fmt;
 
 /// As much as a Linux pipe holds.
 const CAPACITY: usize = 64 << 10;
@@ -212,4 +212,3 @@ impl Output {
         Ok(())
     }
 }
-

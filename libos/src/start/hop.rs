@@ -8,8 +8,8 @@
 use super::arguments::ArgumentBlock;
 use super::linux;
 use super::path::Path;
-use core::ffi::{CStr, c_char};
 use coracle_hypercall::exit;
+use core::ffi::{CStr, c_char};
 
 const COMMAND: &[u8] = b"coracle";
 
@@ -20,7 +20,10 @@ pub(super) fn hop(block: &ArgumentBlock) -> ! {
         fail(&[b"cannot find out where this program lies (/proc/self/exe): ", errno.words().as_bytes()]);
     }
     if was_taken_for_the_tender(block, &image) {
-        fail(&[image.bytes(), b" is a Coracle image itself, but was found where the `coracle` command should be"]);
+        fail(&[
+            image.bytes(),
+            b" is a Coracle image itself, but was found where the `coracle` command should be",
+        ]);
     }
     let arguments = tender_arguments(block, &image);
     let attempt = |tender: &[&[u8]]| {

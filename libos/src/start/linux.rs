@@ -83,7 +83,7 @@ pub(super) unsafe fn execute(
     arguments: *const *const c_char,
     environment: *const *const c_char,
 ) -> Errno {
-    let [program, arguments, environment] = 
+    let [program, arguments, environment] =
         [program.expose_provenance(), arguments.expose_provenance(), environment.expose_provenance()];
     // SAFETY: execve(2) only reads its arguments, which are as the caller promises.
     match unsafe { system_call(59, program, arguments, environment) } {

@@ -14,9 +14,9 @@ mod tls;
 
 use crate::{boot, call, env, process};
 pub(crate) use arguments::ArgumentBlock;
-pub(crate) use tls::thread;
-use core::ffi::{c_char, c_int};
 use coracle_hypercall::boot::{AT_CORACLE, BootInfo};
+use core::ffi::{c_char, c_int};
+pub(crate) use tls::thread;
 
 type Main = unsafe extern "C" fn(c_int, *const *const c_char, *const *const c_char) -> c_int;
 

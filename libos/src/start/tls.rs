@@ -7,8 +7,8 @@
 //!   start ─▶ template (.tdata) | zeros (.tbss) | padding ─▶ FS: thread control block
 //! ```
 
-use core::cell::UnsafeCell;
 use coracle_hypercall::boot::BootInfo;
+use core::cell::UnsafeCell;
 
 /// What compilers expect at FS: at 0 its own address, at 0x28 the stack protector's canary.
 #[repr(C)]
@@ -75,6 +75,8 @@ fn canary(seed: &[u8; 32]) -> u64 {
 pub(crate) fn thread() -> usize {
     let itself: usize;
     // SAFETY: FS points to this thread's control block, whose first word is its address.
-    unsafe { core::arch::asm!("mov {}, fs:[0]", out(reg) itself, options(nostack, preserves_flags, pure, readonly)) };
+    unsafe {
+        core::arch::asm!("mov {}, fs:[0]", out(reg) itself, options(nostack, preserves_flags, pure, readonly))
+    };
     itself
 }

@@ -44,7 +44,11 @@ unsafe extern "Rust" fn __getrandom_v03_custom(buffer: *mut u8, length: usize) -
 #[unsafe(no_mangle)]
 unsafe extern "C" fn dlsym(_library: *mut c_void, name: *const c_char) -> *mut c_void {
     // SAFETY: the caller's promise.
-    if unsafe { CStr::from_ptr(name) } == c"getrandom" { getrandom as *mut c_void } else { core::ptr::null_mut() }
+    if unsafe { CStr::from_ptr(name) } == c"getrandom" {
+        getrandom as *mut c_void
+    } else {
+        core::ptr::null_mut()
+    }
 }
 
 macro_rules! refused {

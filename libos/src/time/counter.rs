@@ -4,9 +4,9 @@
 //! second, and every one where the tender does not trust the counter.
 
 use crate::{boot, call};
+use coracle_hypercall::clock::ClockPage;
 use core::arch::x86_64::{_mm_lfence, _rdtsc};
 use core::sync::atomic::{AtomicU64, Ordering, fence};
-use coracle_hypercall::clock::ClockPage;
 
 /// The largest monotonic time that was given out: what keeps it from running backwards when the
 /// parameters change.
