@@ -9,5 +9,6 @@ pub mod kvm;
 pub mod layout;
 pub mod memory;
 pub mod paging;
+pub mod probe;
 pub mod registers;
 pub mod report;

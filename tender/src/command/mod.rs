@@ -5,6 +5,7 @@ mod generate;
 mod inspect;
 mod run;
 mod signals;
+mod statistics;
 mod value;
 
 use clap::{Parser, Subcommand};

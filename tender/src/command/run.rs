@@ -1,8 +1,8 @@
 //! `coracle run`.
 
-use super::{refuse, signals, value};
+use super::{refuse, signals, statistics, value};
+use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use clap::{Args, ValueEnum};
 use coracle_hypercall::log::Level;
 use coracle_tender::calls::{Console, LogEntry};
 use coracle_tender::image::Image;
@@ -37,7 +37,7 @@ pub(super) struct Run {
     /// Show what the guest's exits cost, on standard error
     #[arg(long, value_name = "FORMAT", num_args = 0..=1, require_equals = true,
           default_missing_value = "table")]
-    stats: Option<StatisticsFormat>,
+    stats: Option<statistics::Format>,
     /// Say nothing but what the guest says and why it could not be started
     #[arg(long)]
     quiet: bool,
@@ -52,13 +52,6 @@ pub(super) struct Run {
     /// Arguments for the guest
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<OsString>,
-}
-
-/// How statistics are shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum StatisticsFormat {
-    Table,
-    Json,
 }
 
 impl Run {
@@ -92,6 +85,9 @@ impl Run {
             }
         };
         let end = instance.run(&Console::standard(), &mut log, self.timeout);
+        if let (Some(format), Some(statistics)) = (self.stats, instance.statistics()) {
+            statistics::print(&statistics, format);
+        }
         let status = end.status().unwrap_or(1);
         if !matches!(end, End::Exited(_)) {
             eprintln!("{end:?}");
