@@ -3,6 +3,7 @@
 use super::{Context, Reply, State};
 use crate::memory::Memory;
 use crate::paging::Access;
+use coracle_hypercall::call::MAX_BYTES;
 use coracle_hypercall::console::{MAX_SLICES, Stream};
 use coracle_hypercall::error::CallError;
 use coracle_hypercall::memory::{GuestAddress, GuestSlice};
@@ -198,6 +199,10 @@ fn gather<'m>(slices: u64, count: u64, context: &Context<'m>) -> Result<Vectors<
     let list = list.get_mut(..count as usize).ok_or(CallError::TooLong)?;
     context.guest.read(GuestAddress(slices), list.as_mut_bytes())?;
     let mut vectors = Vectors::new(context.guest.memory());
+    let total = list.iter().try_fold(0_u64, |sum, slice| sum.checked_add(slice.length));
+    if total.is_none_or(|total| total > MAX_BYTES) {
+        return Err(CallError::TooLong);
+    }
     for slice in list {
         vectors.add(*slice, Access::Read, context)?;
     }

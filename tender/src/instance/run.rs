@@ -2,7 +2,7 @@
 
 use super::Instance;
 use crate::calls::{Console, Context, LogEntry, PanicText, Reply, Request, Requests, Stop};
-use crate::cpu::{descriptors, entry, stub};
+use crate::cpu::{entry, stub};
 use crate::guest::Guest;
 use crate::kvm::{Dead, Exit, Kicker};
 use crate::layout::FAULT_STACK;
@@ -79,7 +79,7 @@ impl Instance<'_> {
         Stopper { requests: self.state.events.requests(), kicker: self.machine.kicker() }
     }
 
-    /// Runs the guest to its end, for no longer than `limit`.
+    /// Runs the guest to its end, for no longer than `limit`. What has ended is not run again.
     pub fn run(
         &mut self,
         console: &Console<'_>,
@@ -194,6 +194,9 @@ impl Instance<'_> {
         let memory = self.machine.memory();
         let top = FAULT_STACK + PAGE;
         let word = |offset| memory.read_u64(top - FRAME + offset).unwrap_or_default();
+        if word(8) & 3 != 3 {
+            return End::Dead(Dead::InStub(vector));
+        }
         let mut registers = self.machine.registers();
         registers.rip = word(0);
         registers.rflags = word(16);
@@ -204,7 +207,6 @@ impl Instance<'_> {
             Ok(system) => system.cr2,
             Err(_) => 0,
         };
-        debug_assert_eq!(descriptors::fault_stack_top(0), top);
         End::Faulted(Fault { vector, error_code, address, registers })
     }
 }

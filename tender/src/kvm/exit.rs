@@ -51,6 +51,9 @@ pub enum Dead {
     /// An exit that the tender has no use for.
     #[error("the vCPU came back for a reason that the tender does not know ({0})")]
     Unexpected(u32),
+    /// The stub itself faulted.
+    #[error("the stub faulted with vector {0}, which is a mistake in Coracle: please report it")]
+    InStub(u8),
     /// KVM_RUN itself failed.
     #[error("KVM_RUN failed: {}", std::io::Error::from_raw_os_error(*.0))]
     Run(i32),

@@ -11,6 +11,7 @@ use coracle_hypercall::memory::PAGE;
 use kvm_bindings::{kvm_regs, kvm_sregs, kvm_userspace_memory_region, kvm_xcr, kvm_xcrs};
 use kvm_ioctls::{SyncReg, VcpuExit, VcpuFd, VmFd};
 use std::io;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 /// Why a VM could not be made.
@@ -50,6 +51,8 @@ pub struct Machine {
     kicker: Arc<Kicker>,
     stub: u64,
     memory: Memory,
+    /// Kicks go to the thread that made the machine: it does not move to another.
+    bound_to_thread: PhantomData<*const ()>,
 }
 
 impl Machine {
@@ -85,7 +88,7 @@ impl Machine {
             }
             vcpu.set_xcrs(&xcrs).map_err(refused("switch on the vCPU's extended state"))?;
         }
-        Ok(Machine { vcpu, vm, kicker, stub: start.system + STUB, memory })
+        Ok(Machine { vcpu, vm, kicker, stub: start.system + STUB, memory, bound_to_thread: PhantomData })
     }
 
     /// The guest's memory.
