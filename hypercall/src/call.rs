@@ -100,8 +100,9 @@ calls! {
     /// and answers 0.
     Log = 8, "log";
     /// `memory_rights(address, length, rights)` gives the pages of a range new
-    /// [rights](crate::memory::Rights) and answers 0. Address and length are multiples of 4 KiB;
-    /// the range lies within the stack or within the heap. Write and execute together are refused,
+    /// [rights](crate::memory::Rights) and answers for how many bytes of it, from its start, it did:
+    /// a long range may take several calls. Address and length are multiples of 4 KiB; the range
+    /// lies within the stack or within the heap. Write and execute together are refused,
     /// and execute at all unless the image's [permissions note](crate::note::Permissions) says that
     /// it makes code at run time, both with [`Denied`](crate::error::CallError::Denied).
     MemoryRights = 9, "memory rights";

@@ -1,4 +1,13 @@
 //! The host side of Coracle.
 
+pub mod calls;
+pub mod cpu;
+pub mod guest;
+pub mod image;
+pub mod instance;
+pub mod kvm;
 pub mod layout;
+pub mod memory;
+pub mod paging;
 pub mod registers;
+pub mod report;

@@ -1,0 +1,205 @@
+//! The console: the host's streams, written and read straight from and into guest memory.
+
+use super::{Context, Reply, State};
+use crate::memory::Memory;
+use crate::paging::Access;
+use coracle_hypercall::console::{MAX_SLICES, Stream};
+use coracle_hypercall::error::CallError;
+use coracle_hypercall::memory::{GuestAddress, GuestSlice};
+use std::cell::Cell;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::time::Duration;
+use zerocopy::{FromZeros, IntoBytes};
+
+/// Runs of guest memory that one system call takes (IOV_MAX of Linux).
+const MAX_VECTORS: usize = 1024;
+
+/// A transfer of this size or more is worth a larger pipe.
+const LARGE_TRANSFER: u64 = 64 << 10;
+/// What such a pipe is asked to hold: the most that Linux gives an ordinary user.
+const LARGE_PIPE: libc::c_int = 1 << 20;
+
+/// The streams that a guest's console is connected to.
+#[derive(Debug)]
+pub struct Console<'a> {
+    input: BorrowedFd<'a>,
+    output: BorrowedFd<'a>,
+    error: BorrowedFd<'a>,
+    widened: Cell<Widened>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Widened {
+    input: bool,
+    output: bool,
+}
+
+impl<'a> Console<'a> {
+    /// A console on these streams.
+    #[must_use]
+    pub fn new(input: BorrowedFd<'a>, output: BorrowedFd<'a>, error: BorrowedFd<'a>) -> Console<'a> {
+        Console { input, output, error, widened: Cell::default() }
+    }
+
+    /// A console on this process's standard streams.
+    #[must_use]
+    pub fn standard() -> Console<'static> {
+        // SAFETY: Rust's runtime sees to it that these three are open from the start, and nothing in
+        // this process closes them.
+        unsafe {
+            Console::new(BorrowedFd::borrow_raw(0), BorrowedFd::borrow_raw(1), BorrowedFd::borrow_raw(2))
+        }
+    }
+
+    fn stream(&self, stream: Stream) -> RawFd {
+        match stream {
+            Stream::Output => self.output.as_raw_fd(),
+            Stream::Error => self.error.as_raw_fd(),
+        }
+    }
+
+    /// Waits, no longer than `timeout`, for a signal or (`wanted`) for input. Says whether there is
+    /// input, or its end.
+    pub(super) fn wait_for_input(&self, wanted: bool, timeout: Option<Duration>) -> bool {
+        let descriptor = if wanted { self.input.as_raw_fd() } else { -1 };
+        poll(descriptor, libc::POLLIN, timeout)
+    }
+
+    /// Makes the pipe behind a stream larger when it carries large pieces: each piece costs the
+    /// guest an exit.
+    fn widen(&self, descriptor: RawFd, length: u64) {
+        let mut widened = self.widened.get();
+        let done =
+            if descriptor == self.input.as_raw_fd() { &mut widened.input } else { &mut widened.output };
+        if length < LARGE_TRANSFER || std::mem::replace(done, true) {
+            return;
+        }
+        self.widened.set(widened);
+        // SAFETY: fcntl on an open descriptor; one that is no pipe refuses, which is as well.
+        unsafe { libc::fcntl(descriptor, libc::F_SETPIPE_SZ, LARGE_PIPE) };
+    }
+}
+
+/// Waits for a descriptor to be ready. A descriptor of -1 never is.
+fn poll(descriptor: RawFd, events: libc::c_short, timeout: Option<Duration>) -> bool {
+    let mut entry = libc::pollfd { fd: descriptor, events, revents: 0 };
+    let spec = timeout.map(|timeout| libc::timespec {
+        tv_sec: libc::time_t::try_from(timeout.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_nsec: libc::c_long::from(timeout.subsec_nanos()),
+    });
+    let spec = spec.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+    // SAFETY: one entry and an optional timeout, both locals.
+    let ready = unsafe { libc::ppoll(&mut entry, 1, spec, std::ptr::null()) };
+    ready > 0
+}
+
+/// The host's view of runs of guest memory, for one system call.
+struct Vectors<'m> {
+    memory: &'m Memory,
+    entries: Vec<libc::iovec>,
+    length: u64,
+}
+
+impl<'m> Vectors<'m> {
+    fn new(memory: &'m Memory) -> Vectors<'m> {
+        Vectors { memory, entries: Vec::new(), length: 0 }
+    }
+
+    /// Adds a slice of the guest, as far as there is room for its runs.
+    fn add(&mut self, slice: GuestSlice, access: Access, context: &Context<'_>) -> Result<(), CallError> {
+        context.guest.runs(slice, access, |run| {
+            if self.entries.len() < MAX_VECTORS {
+                let bytes = self.memory.slice(run.physical, run.length).map_err(|_| CallError::BadAddress)?;
+                self.entries.push(libc::iovec {
+                    iov_base: bytes.ptr_guard_mut().as_ptr().cast(),
+                    iov_len: bytes.len(),
+                });
+                self.length += run.length;
+            }
+            Ok(())
+        })
+    }
+}
+
+impl State {
+    pub(super) fn console_write(
+        &mut self,
+        stream: u64,
+        slices: u64,
+        count: u64,
+        context: &mut Context<'_>,
+    ) -> Reply {
+        let Some(stream) = Stream::from_number(stream) else {
+            return Reply::Result(Err(CallError::BadArgument));
+        };
+        let vectors = match gather(slices, count, context) {
+            Ok(vectors) => vectors,
+            Err(error) => return Reply::Result(Err(error)),
+        };
+        let descriptor = context.console.stream(stream);
+        context.console.widen(descriptor, vectors.length);
+        self.transfer(descriptor, &vectors, libc::POLLOUT)
+    }
+
+    pub(super) fn console_read(&mut self, buffer: u64, length: u64, context: &mut Context<'_>) -> Reply {
+        let mut vectors = Vectors::new(context.guest.memory());
+        if let Err(error) = vectors.add(GuestSlice::new(buffer, length), Access::Write, context) {
+            return Reply::Result(Err(error));
+        }
+        let descriptor = context.console.input.as_raw_fd();
+        context.console.widen(descriptor, vectors.length);
+        self.transfer(descriptor, &vectors, libc::POLLIN)
+    }
+
+    /// Moves bytes once, waiting until that is possible or the guest has something else to do.
+    fn transfer(&mut self, descriptor: RawFd, vectors: &Vectors<'_>, events: libc::c_short) -> Reply {
+        if vectors.length == 0 {
+            return Reply::Result(Ok(0));
+        }
+        let (list, count) = (vectors.entries.as_ptr(), vectors.entries.len() as libc::c_int);
+        loop {
+            // SAFETY: each entry lies in guest memory, which outlives the call; the kernel reads or
+            // writes it as it would any buffer that another thread may change.
+            let moved = unsafe {
+                match events {
+                    libc::POLLIN => libc::readv(descriptor, list, count),
+                    _ => libc::writev(descriptor, list, count),
+                }
+            };
+            if moved >= 0 {
+                return Reply::Result(Ok(moved as u64));
+            }
+            let error = io::Error::last_os_error();
+            match error.kind() {
+                io::ErrorKind::Interrupted => {}
+                io::ErrorKind::WouldBlock => {
+                    poll(descriptor, events, None);
+                }
+                io::ErrorKind::BrokenPipe => return Reply::Result(Err(CallError::Closed)),
+                _ => return Reply::Result(Err(CallError::Io)),
+            }
+            if self.events.must_stop() {
+                return Reply::Stop;
+            }
+            if self.events.has_news() {
+                return Reply::Result(Err(CallError::Interrupted));
+            }
+        }
+    }
+}
+
+/// Copies the guest's list of slices once and finds what it leads to.
+fn gather<'m>(slices: u64, count: u64, context: &Context<'m>) -> Result<Vectors<'m>, CallError> {
+    if count > MAX_SLICES {
+        return Err(CallError::TooLong);
+    }
+    let mut list = [GuestSlice::new_zeroed(); MAX_SLICES as usize];
+    let list = list.get_mut(..count as usize).ok_or(CallError::TooLong)?;
+    context.guest.read(GuestAddress(slices), list.as_mut_bytes())?;
+    let mut vectors = Vectors::new(context.guest.memory());
+    for slice in list {
+        vectors.add(*slice, Access::Read, context)?;
+    }
+    Ok(vectors)
+}

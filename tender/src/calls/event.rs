@@ -1,0 +1,136 @@
+//! Waiting, and requests from outside that a guest may wait for.
+
+use super::{Context, Reply, State};
+use coracle_hypercall::error::CallError;
+use coracle_hypercall::event::{EventSources, NO_DEADLINE};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// What may be asked of a guest from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Request {
+    /// To stop what it does (SIGINT).
+    Interrupt,
+    /// To end (SIGTERM).
+    Terminate,
+}
+
+impl Request {
+    fn source(self) -> EventSources {
+        match self {
+            Request::Interrupt => EventSources::INTERRUPT,
+            Request::Terminate => EventSources::TERMINATE,
+        }
+    }
+}
+
+/// Requests that have been made, shared with whoever makes them, signal handlers among them.
+#[derive(Debug, Default)]
+pub struct Requests(AtomicU64);
+
+impl Requests {
+    /// Makes a request. The guest's thread must be kicked afterwards.
+    pub fn make(&self, request: Request) {
+        self.0.fetch_or(request.source().bits(), Ordering::SeqCst);
+    }
+}
+
+/// Why a guest must stop though it has not ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// Its time is up.
+    TimeOut,
+    /// It is asked to, and has not subscribed to be told so.
+    Asked(Request),
+}
+
+/// What one guest has subscribed to, what is pending for it, and its deadline.
+#[derive(Debug)]
+pub struct Events {
+    requests: Arc<Requests>,
+    subscribed: EventSources,
+    pub(crate) deadline: Option<Instant>,
+}
+
+const REQUESTS: EventSources = EventSources::INTERRUPT.union(EventSources::TERMINATE);
+
+impl Events {
+    /// No subscription, nothing pending.
+    #[must_use]
+    pub fn new() -> Events {
+        Events { requests: Arc::default(), subscribed: EventSources::empty(), deadline: None }
+    }
+
+    /// Where requests to this guest are made.
+    #[must_use]
+    pub fn requests(&self) -> Arc<Requests> {
+        Arc::clone(&self.requests)
+    }
+
+    fn pending(&self) -> EventSources {
+        EventSources::from_bits_truncate(self.requests.0.load(Ordering::SeqCst))
+    }
+
+    /// Whether, and why, the guest must stop now.
+    #[must_use]
+    pub fn stop(&self) -> Option<Stop> {
+        if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return Some(Stop::TimeOut);
+        }
+        let unwanted = self.pending() - self.subscribed;
+        [Request::Terminate, Request::Interrupt]
+            .into_iter()
+            .find(|request| unwanted.contains(request.source()))
+            .map(Stop::Asked)
+    }
+
+    pub(super) fn must_stop(&self) -> bool {
+        self.stop().is_some()
+    }
+
+    /// Whether an event that the guest has subscribed to waits to be seen.
+    pub(super) fn has_news(&self) -> bool {
+        self.pending().intersects(self.subscribed)
+    }
+
+    /// Takes what is pending of `sources`.
+    fn take(&self, sources: EventSources) -> EventSources {
+        let wanted = sources & REQUESTS;
+        let before = self.requests.0.fetch_and(!wanted.bits(), Ordering::SeqCst);
+        EventSources::from_bits_truncate(before) & wanted
+    }
+}
+
+impl Default for Events {
+    fn default() -> Events {
+        Events::new()
+    }
+}
+
+impl State {
+    pub(super) fn wait(&mut self, sources: u64, deadline: u64, context: &mut Context<'_>) -> Reply {
+        let Some(sources) = EventSources::from_bits(sources) else {
+            return Reply::Result(Err(CallError::BadArgument));
+        };
+        self.events.subscribed |= sources & REQUESTS;
+        loop {
+            if self.events.must_stop() {
+                return Reply::Stop;
+            }
+            let left = match deadline {
+                NO_DEADLINE => None,
+                _ => Some(Duration::from_nanos(deadline.saturating_sub(self.clock.monotonic_ns()))),
+            };
+            let mut ready = self.events.take(sources);
+            let poll = if ready.is_empty() { left } else { Some(Duration::ZERO) };
+            let wants_input = sources.contains(EventSources::CONSOLE_INPUT);
+            if context.console.wait_for_input(wants_input, poll) {
+                ready |= EventSources::CONSOLE_INPUT;
+            }
+            if !ready.is_empty() || left.is_some_and(|left| left.is_zero()) {
+                return Reply::Result(Ok(ready.bits()));
+            }
+        }
+    }
+}

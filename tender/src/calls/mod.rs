@@ -1,0 +1,87 @@
+//! The hypercalls, one file for each subject. What each does is said in `coracle_hypercall::call`.
+
+mod clock;
+mod console;
+mod entropy;
+mod event;
+mod rights;
+mod text;
+
+pub use clock::Clock;
+pub use console::Console;
+pub use event::{Events, Request, Requests, Stop};
+pub use text::{LogEntry, PanicText};
+
+use crate::guest::Guest;
+use crate::layout::{Physical, Places};
+use crate::paging::Pool;
+use coracle_hypercall::call::Call;
+use coracle_hypercall::error::CallError;
+use coracle_hypercall::note::Permissions;
+
+/// What a call leads to.
+#[derive(Debug)]
+pub enum Reply {
+    /// The guest goes on with this result.
+    Result(Result<u64, CallError>),
+    /// The stub writes the page-table edits that were left for it; then the guest goes on with this
+    /// result.
+    Edit(u64),
+    /// The guest ends.
+    Exit(u8),
+    /// The guest ends with a panic.
+    Panic(PanicText),
+    /// The guest is asked to end and has not subscribed to be told so, or its time is up.
+    Stop,
+}
+
+/// What belongs to one instance and lives from call to call.
+#[derive(Debug)]
+pub struct State {
+    /// Its clock.
+    pub clock: Clock,
+    /// Events that it has subscribed to or not seen yet.
+    pub events: Events,
+    /// Tables for pages that are split.
+    pub pool: Pool,
+    /// What its image may do beyond the ordinary.
+    pub permissions: Permissions,
+}
+
+/// What a call works on.
+pub struct Context<'a> {
+    /// The guest's memory.
+    pub guest: Guest<'a>,
+    /// Its places.
+    pub places: &'a Places,
+    /// Its guest-physical memory.
+    pub physical: &'a Physical,
+    /// The PML4.
+    pub root: u64,
+    /// The streams that its console is connected to.
+    pub console: &'a Console<'a>,
+    /// Where log records go.
+    pub log: &'a mut dyn FnMut(&LogEntry),
+}
+
+impl State {
+    /// Carries out one call: its number and four arguments.
+    pub fn answer(&mut self, [number, a0, a1, a2, _]: [u64; 5], context: &mut Context<'_>) -> Reply {
+        let Some(call) = Call::from_number(number) else {
+            return Reply::Result(Err(CallError::NoSuchCall));
+        };
+        let result = match call {
+            Call::Nothing => Ok(0),
+            Call::Exit => return Reply::Exit(a0 as u8),
+            Call::Panic => return Reply::Panic(PanicText::read(&context.guest, a0)),
+            Call::ConsoleWrite => return self.console_write(a0, a1, a2, context),
+            Call::ConsoleRead => return self.console_read(a0, a1, context),
+            Call::Clock => self.clock.refresh(a0, context.guest.memory()),
+            Call::Wait => return self.wait(a0, a1, context),
+            Call::Entropy => return self.entropy(a0, a1, context),
+            Call::Log => text::log(a0, context),
+            Call::MemoryRights => return self.memory_rights(a0, a1, a2, context),
+        };
+        Reply::Result(result)
+    }
+}

@@ -1,0 +1,59 @@
+//! The command line, one file for each subcommand.
+
+mod doctor;
+mod generate;
+mod inspect;
+mod run;
+mod signals;
+mod value;
+
+use clap::{Parser, Subcommand};
+use coracle_hypercall::exit;
+use std::fmt::Display;
+use std::process::ExitCode;
+
+/// Runs Rust programs as virtual machines of their own.
+#[derive(Debug, Parser)]
+#[command(name = "coracle", version, propagate_version = true, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::Run),
+    Inspect(inspect::Inspect),
+    Doctor(doctor::Doctor),
+    Completions(generate::Completions),
+    #[command(hide = true)]
+    Man(generate::Man),
+}
+
+/// Carries out the command line.
+pub(crate) fn run() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are asked for; all else means that nothing was started.
+            let status = if error.use_stderr() { exit::TENDER } else { 0 };
+            return match error.print() {
+                Ok(()) => ExitCode::from(status),
+                Err(_) => ExitCode::from(exit::TENDER),
+            };
+        }
+    };
+    match arguments.command {
+        Command::Run(run) => run.carry_out(),
+        Command::Inspect(inspect) => inspect.carry_out(),
+        Command::Doctor(doctor) => doctor.carry_out(),
+        Command::Completions(completions) => completions.carry_out::<Arguments>(),
+        Command::Man(man) => man.carry_out::<Arguments>(),
+    }
+}
+
+/// Says why nothing was started, and gives the status for that.
+fn refuse(error: impl Display) -> ExitCode {
+    eprintln!("coracle: {error}");
+    ExitCode::from(exit::TENDER)
+}

@@ -1,0 +1,69 @@
+//! One VM made from an image, from boot to end.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `boot` | fills memory and makes the machine |
+//! | `arguments` | the argument block on the guest's stack |
+//! | `run` | the run loop |
+//! | `statistics` | what is counted on the way |
+
+mod arguments;
+mod boot;
+mod run;
+mod statistics;
+
+pub use boot::{BootError, Config};
+pub use run::{End, Stopper};
+pub use statistics::{ExitStatistics, Statistics};
+
+use crate::calls::State;
+use crate::guest::Guest;
+use crate::image::Image;
+use crate::kvm::Machine;
+use crate::layout::{Physical, Places};
+
+/// One VM, made from an image and run by the thread that made it.
+#[derive(Debug)]
+pub struct Instance<'i> {
+    image: &'i Image,
+    machine: Machine,
+    physical: Physical,
+    places: Places,
+    root: u64,
+    state: State,
+    statistics: Option<Statistics>,
+}
+
+impl Instance<'_> {
+    /// The image it was made from.
+    #[must_use]
+    pub fn image(&self) -> &Image {
+        self.image
+    }
+
+    /// Where things lie in its address space.
+    #[must_use]
+    pub fn places(&self) -> &Places {
+        &self.places
+    }
+
+    /// Its memory, through its own page tables.
+    #[must_use]
+    pub fn guest(&self) -> Guest<'_> {
+        Guest::new(self.machine.memory(), self.root)
+    }
+
+    /// The guest-physical address of its PML4.
+    #[must_use]
+    pub fn page_table_root(&self) -> u64 {
+        self.root
+    }
+
+    /// What was counted so far, if [`Config::statistics`] asked for it.
+    #[must_use]
+    pub fn statistics(&self) -> Option<Statistics> {
+        let mut statistics = self.statistics.clone()?;
+        statistics.kvm = self.machine.statistics().ok();
+        Some(statistics)
+    }
+}

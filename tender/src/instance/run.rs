@@ -1,0 +1,210 @@
+//! The run loop.
+
+use super::Instance;
+use crate::calls::{Console, Context, LogEntry, PanicText, Reply, Request, Requests, Stop};
+use crate::cpu::{descriptors, entry, stub};
+use crate::guest::Guest;
+use crate::kvm::{Dead, Exit, Kicker};
+use crate::layout::FAULT_STACK;
+use crate::registers::Registers;
+use crate::report::Fault;
+use coracle_hypercall::call::Call;
+use coracle_hypercall::exit;
+use coracle_hypercall::memory::PAGE;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How a guest ended.
+#[derive(Debug)]
+pub enum End {
+    /// By itself, with this status.
+    Exited(u8),
+    /// By a panic.
+    Panicked(PanicText, Registers),
+    /// By a fault of the CPU.
+    Faulted(Fault),
+    /// By using a port that is not there.
+    Port {
+        /// The port's number.
+        port: u16,
+        /// The bytes that were moved.
+        width: u8,
+        /// Whether they were written.
+        write: bool,
+        /// The registers.
+        registers: Registers,
+    },
+    /// Its time was up.
+    TimedOut,
+    /// It was asked to end.
+    Asked(Request),
+    /// The vCPU cannot go on.
+    Dead(Dead),
+}
+
+impl End {
+    /// The exit status of an end that needs no report; `None` for those that have one of their own.
+    #[must_use]
+    pub fn status(&self) -> Option<u8> {
+        match self {
+            End::Exited(status) => Some(*status),
+            End::TimedOut => Some(exit::TIMEOUT),
+            End::Asked(Request::Interrupt) => Some(exit::INTERRUPT),
+            End::Asked(Request::Terminate) => Some(exit::TERMINATE),
+            End::Dead(_) => Some(exit::TENDER),
+            End::Panicked(..) | End::Faulted(_) | End::Port { .. } => None,
+        }
+    }
+}
+
+/// Makes requests to a guest from other threads or from signal handlers.
+#[derive(Debug)]
+pub struct Stopper {
+    requests: Arc<Requests>,
+    kicker: Arc<Kicker>,
+}
+
+impl Stopper {
+    /// Makes a request. May be called in a signal handler.
+    pub fn request(&self, request: Request) {
+        self.requests.make(request);
+        self.kicker.arm(Duration::ZERO);
+    }
+}
+
+impl Instance<'_> {
+    /// Where requests to this guest are made.
+    #[must_use]
+    pub fn stopper(&self) -> Stopper {
+        Stopper { requests: self.state.events.requests(), kicker: self.machine.kicker() }
+    }
+
+    /// Runs the guest to its end, for no longer than `limit`.
+    pub fn run(
+        &mut self,
+        console: &Console<'_>,
+        log: &mut dyn FnMut(&LogEntry),
+        limit: Option<Duration>,
+    ) -> End {
+        let start = Instant::now();
+        self.state.events.deadline = limit.and_then(|limit| start.checked_add(limit));
+        if let Some(limit) = limit {
+            self.machine.kicker().arm(limit);
+        }
+        let end = loop {
+            let exit = self.machine.run();
+            let came_back = self.statistics.is_some().then(Instant::now);
+            let reason = self.reason(exit);
+            let end = self.handle(exit, console, log);
+            if let (Some(came_back), Some(statistics)) = (came_back, &mut self.statistics) {
+                statistics.add(reason, came_back.elapsed());
+            }
+            if let Some(end) = end {
+                break end;
+            }
+        };
+        self.machine.kicker().disarm();
+        if let Some(statistics) = &mut self.statistics {
+            statistics.run_ns = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        }
+        end
+    }
+
+    fn reason(&self, exit: Exit) -> &'static str {
+        match exit {
+            Exit::Hypercall => {
+                let [number, ..] = self.machine.call();
+                Call::from_number(number).map_or("unknown call", Call::label)
+            }
+            Exit::Fault { .. } => "fault",
+            Exit::Port { .. } => "port",
+            Exit::Kicked => "kick",
+            Exit::Dead(_) => "dead",
+        }
+    }
+
+    /// Handles one exit; an end when the guest does not go on.
+    fn handle(&mut self, exit: Exit, console: &Console<'_>, log: &mut dyn FnMut(&LogEntry)) -> Option<End> {
+        match exit {
+            Exit::Hypercall => self.call(console, log),
+            Exit::Fault { vector } => Some(self.fault(vector)),
+            Exit::Port { port, width, write } => {
+                Some(End::Port { port, width, write, registers: self.machine.registers() })
+            }
+            Exit::Kicked => self.kicked(),
+            Exit::Dead(dead) => Some(End::Dead(dead)),
+        }
+    }
+
+    fn call(&mut self, console: &Console<'_>, log: &mut dyn FnMut(&LogEntry)) -> Option<End> {
+        let call = self.machine.call();
+        let mut context = Context {
+            guest: Guest::new(self.machine.memory(), self.root),
+            places: &self.places,
+            physical: &self.physical,
+            root: self.root,
+            console,
+            log,
+        };
+        match self.state.answer(call, &mut context) {
+            Reply::Result(result) => {
+                self.machine.set_result(match result {
+                    Ok(value) => i64::try_from(value).unwrap_or(i64::MAX),
+                    Err(error) => error.to_result(),
+                });
+                None
+            }
+            Reply::Edit(changed) => {
+                self.machine.set_result(i64::try_from(changed).unwrap_or(i64::MAX));
+                self.machine.set_instruction_pointer(self.places.entry() + entry::EDIT_TRAP);
+                None
+            }
+            Reply::Exit(status) => Some(End::Exited(status)),
+            Reply::Panic(text) => Some(End::Panicked(text, self.machine.registers())),
+            Reply::Stop => self.stop(),
+        }
+    }
+
+    /// The end that a deadline or a request makes.
+    fn stop(&self) -> Option<End> {
+        self.state.events.stop().map(|stop| match stop {
+            Stop::TimeOut => End::TimedOut,
+            Stop::Asked(request) => End::Asked(request),
+        })
+    }
+
+    fn kicked(&mut self) -> Option<End> {
+        let end = self.stop();
+        if end.is_none() {
+            // The request is one that the guest has subscribed to: it is kept for it.
+            match self.state.events.deadline {
+                Some(deadline) => {
+                    self.machine.kicker().arm(deadline.saturating_duration_since(Instant::now()));
+                }
+                None => self.machine.kicker().disarm(),
+            }
+        }
+        end
+    }
+
+    /// Reads what the CPU pushed for a fault at CPL 3: error code (for some), RIP, CS, RFLAGS, RSP,
+    /// SS (Intel SDM volume 3, section 7.14.2). The frame is where only CPL 0 writes.
+    fn fault(&mut self, vector: u8) -> End {
+        const FRAME: u64 = 5 * 8;
+        let memory = self.machine.memory();
+        let top = FAULT_STACK + PAGE;
+        let word = |offset| memory.read_u64(top - FRAME + offset).unwrap_or_default();
+        let mut registers = self.machine.registers();
+        registers.rip = word(0);
+        registers.rflags = word(16);
+        registers.rsp = word(24);
+        let has_code = stub::has_error_code(vector);
+        let error_code = if has_code { memory.read_u64(top - FRAME - 8).unwrap_or_default() } else { 0 };
+        let address = match self.machine.system_registers() {
+            Ok(system) => system.cr2,
+            Err(_) => 0,
+        };
+        debug_assert_eq!(descriptors::fault_stack_top(0), top);
+        End::Faulted(Fault { vector, error_code, address, registers })
+    }
+}

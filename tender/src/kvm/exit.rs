@@ -1,0 +1,57 @@
+//! Why a vCPU came back.
+
+/// Why a vCPU came back to the tender.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// The guest made a hypercall; number and arguments are in its registers.
+    Hypercall,
+    /// The stub hands over a fault.
+    Fault {
+        /// The exception vector.
+        vector: u8,
+    },
+    /// The guest used a port that is not there.
+    Port {
+        /// Its number.
+        port: u16,
+        /// The bytes it moved.
+        width: u8,
+        /// Whether it wrote.
+        write: bool,
+    },
+    /// It was told to come back, or a signal arrived.
+    Kicked,
+    /// It cannot go on.
+    Dead(Dead),
+}
+
+/// Why a vCPU cannot go on. A guest that is what the tender takes it to be never gets here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Dead {
+    /// A fault could not be delivered.
+    #[error("the vCPU shut down: a fault could not be delivered to the stub (KVM_EXIT_SHUTDOWN)")]
+    Shutdown,
+    /// The CPU refused the vCPU's state.
+    #[error(
+        "the CPU refused the vCPU's state, hardware reason {0:#x} (KVM_EXIT_FAIL_ENTRY; \
+             ARCHITECTURE.md says what the CPU checks)"
+    )]
+    Refused(u64),
+    /// KVM could not carry out an instruction.
+    #[error("KVM could not go on, suberror {0} (KVM_EXIT_INTERNAL_ERROR)")]
+    Internal(u32),
+    /// The guest reached a guest-physical address without memory.
+    #[error("the guest reached guest-physical address {0:#x}, where there is no memory (KVM_EXIT_MMIO)")]
+    NoMemory(u64),
+    /// The host could not back the guest's memory.
+    #[error(
+        "the host could not back the guest's memory: it has run out of it, or the backing file was cut short"
+    )]
+    HostMemory,
+    /// An exit that the tender has no use for.
+    #[error("the vCPU came back for a reason that the tender does not know ({0})")]
+    Unexpected(u32),
+    /// KVM_RUN itself failed.
+    #[error("KVM_RUN failed: {}", std::io::Error::from_raw_os_error(*.0))]
+    Run(i32),
+}

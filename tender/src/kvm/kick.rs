@@ -1,0 +1,122 @@
+//! How a vCPU is made to come back: a signal to its thread, whose handler sets `immediate_exit` in
+//! the page that the thread shares with KVM. So the vCPU comes back whether the signal arrives while
+//! the guest runs, just before it would, or while the tender is in a system call for it.
+
+use std::cell::Cell;
+use std::io;
+use std::ptr;
+use std::sync::Once;
+use std::time::Duration;
+
+thread_local! {
+    /// `immediate_exit` of the vCPU that this thread runs, null when it runs none.
+    static IMMEDIATE_EXIT: Cell<*mut u8> = const { Cell::new(ptr::null_mut()) };
+}
+
+/// The real-time signal that kicks, counted from SIGRTMIN.
+const SIGNAL_OFFSET: i32 = 3;
+
+/// The signal that the library takes for itself: its handler is installed when the first vCPU is made.
+#[must_use]
+pub fn kick_signal() -> i32 {
+    libc::SIGRTMIN() + SIGNAL_OFFSET
+}
+
+/// How often a kick is repeated until it was seen, so that one that arrives just before a blocking
+/// system call is not lost.
+const REPEAT: Duration = Duration::from_millis(10);
+
+extern "C" fn on_kick(_: libc::c_int) {
+    let flag = IMMEDIATE_EXIT.get();
+    if !flag.is_null() {
+        // SAFETY: the pointer is non-null only while this thread's vCPU has its page mapped.
+        unsafe { flag.write_volatile(1) };
+    }
+}
+
+/// A timer that kicks the thread that made it. It is disarmed when made.
+#[derive(Debug)]
+pub struct Kicker {
+    timer: libc::timer_t,
+}
+
+// SAFETY: a POSIX timer belongs to the process; every thread may set and delete it.
+unsafe impl Send for Kicker {}
+// SAFETY: as above; the kernel takes settings from several threads one after the other.
+unsafe impl Sync for Kicker {}
+
+impl Kicker {
+    /// Makes the timer and installs the signal's handler.
+    ///
+    /// # Errors
+    /// The host's, when it has no timers left.
+    pub(super) fn new() -> io::Result<Kicker> {
+        static HANDLER: Once = Once::new();
+        HANDLER.call_once(|| {
+            // SAFETY: the handler only touches a thread-local cell and the byte it points to; no
+            // SA_RESTART, so that blocking calls end.
+            unsafe {
+                let mut action: libc::sigaction = std::mem::zeroed();
+                action.sa_sigaction = on_kick as *const () as usize;
+                libc::sigaction(kick_signal(), &action, ptr::null_mut());
+            }
+        });
+        // SAFETY: all fields of a zeroed sigevent are valid; those that matter are set.
+        let mut event: libc::sigevent = unsafe { std::mem::zeroed() };
+        event.sigev_notify = libc::SIGEV_THREAD_ID;
+        event.sigev_signo = kick_signal();
+        // SAFETY: gettid has no preconditions.
+        event.sigev_notify_thread_id = unsafe { libc::gettid() };
+        let mut timer = ptr::null_mut();
+        // SAFETY: both pointers are to locals of the right type.
+        if unsafe { libc::timer_create(libc::CLOCK_MONOTONIC, &mut event, &mut timer) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(Kicker { timer })
+    }
+
+    /// Kicks `after` so long, and again and again until [`disarm`](Self::disarm). May be called in a
+    /// signal handler.
+    pub fn arm(&self, after: Duration) {
+        // A timer of zero would be disarmed.
+        self.set(after.max(Duration::from_nanos(1)), REPEAT);
+    }
+
+    /// Stops kicking.
+    pub fn disarm(&self) {
+        self.set(Duration::ZERO, Duration::ZERO);
+    }
+
+    fn set(&self, value: Duration, interval: Duration) {
+        let spec = |duration: Duration| libc::timespec {
+            tv_sec: libc::time_t::try_from(duration.as_secs()).unwrap_or(libc::time_t::MAX),
+            tv_nsec: libc::c_long::from(duration.subsec_nanos()),
+        };
+        let setting = libc::itimerspec { it_value: spec(value), it_interval: spec(interval) };
+        // SAFETY: the timer is ours and lives; the setting is a local. It cannot fail with these.
+        unsafe { libc::timer_settime(self.timer, 0, &setting, ptr::null_mut()) };
+    }
+}
+
+impl Drop for Kicker {
+    fn drop(&mut self) {
+        // SAFETY: the timer is ours and is deleted once.
+        unsafe { libc::timer_delete(self.timer) };
+    }
+}
+
+/// Lets kicks of this thread reach the vCPU whose `immediate_exit` is at `flag`, as long as it lives.
+pub(super) struct Target;
+
+impl Target {
+    pub(super) fn new(flag: *mut u8) -> Target {
+        IMMEDIATE_EXIT.set(flag);
+        Target
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        IMMEDIATE_EXIT.set(ptr::null_mut());
+    }
+}

@@ -1,0 +1,21 @@
+//! The only part that talks to KVM (Linux, Documentation/virt/kvm/api.rst).
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `host` | what a process needs once: the handle and the CPUID table |
+//! | `machine` | one VM with one vCPU |
+//! | `exit` | why a vCPU came back |
+//! | `kick` | how a vCPU is made to come back |
+//! | `statistics` | what KVM counted by itself |
+
+mod exit;
+mod host;
+mod kick;
+mod machine;
+mod statistics;
+
+pub use exit::{Dead, Exit};
+pub use host::{Host, HostError};
+pub use kick::{Kicker, kick_signal};
+pub use machine::{Machine, MachineError, Start};
+pub use statistics::KvmStatistics;

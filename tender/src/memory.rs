@@ -1,0 +1,267 @@
+//! Guest-physical memory as the tender sees it.
+//!
+//! The guest runs while the tender holds this, so nothing here hands out a Rust reference to guest
+//! memory: bytes are copied in or out, or given to the host's kernel by pointer for one system call.
+
+use coracle_hypercall::memory::LARGE_PAGE;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use vm_memory::mmap::MmapRegion;
+use vm_memory::volatile_memory::VolatileMemory;
+use vm_memory::{Bytes, VolatileSlice};
+
+/// Why guest memory could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum MemoryError {
+    /// The host refused the address space.
+    #[error("cannot reserve {size} bytes of address space for the guest: {source} (try a smaller --mem)")]
+    Reserve {
+        /// How much was asked for, in bytes.
+        size: u64,
+        /// The host's reason.
+        source: io::Error,
+    },
+}
+
+/// An access outside of guest memory. It cannot come from the guest: guest addresses are checked
+/// when they are translated.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("guest-physical range {address:#x}+{length:#x} is outside of memory")]
+pub struct OutOfMemory {
+    /// The first guest-physical address of the access.
+    pub address: u64,
+    /// Its length in bytes.
+    pub length: u64,
+}
+
+/// All memory of one guest: one run of guest-physical addresses from 0, backed by the host when it
+/// is first touched.
+#[derive(Debug)]
+pub struct Memory {
+    region: MmapRegion,
+    reservation: Reservation,
+}
+
+/// The address space that the region lies in, with inaccessible room at both ends.
+#[derive(Debug)]
+struct Reservation {
+    address: *mut libc::c_void,
+    length: usize,
+}
+
+// SAFETY: the reservation is a range of address space that nobody else knows; it is unmapped once,
+// when its only owner is dropped, on whatever thread that happens.
+unsafe impl Send for Reservation {}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        // SAFETY: the range was mapped by `Memory::new` and nothing else refers to it: the region
+        // inside is dropped with it and does not own its mapping.
+        unsafe { libc::munmap(self.address, self.length) };
+    }
+}
+
+impl Memory {
+    /// Reserves `size` bytes, a multiple of 2 MiB, aligned to 2 MiB on the host so that the
+    /// guest's large pages can be large pages of the host.
+    ///
+    /// # Errors
+    /// When the host has no such address space.
+    pub fn new(size: u64) -> Result<Memory, MemoryError> {
+        let refused = |source| MemoryError::Reserve { size, source };
+        let too_large = || refused(io::Error::from_raw_os_error(libc::ENOMEM));
+        let length = usize::try_from(size).map_err(|_| too_large())?;
+        let large = LARGE_PAGE as usize;
+        let reserved = length.checked_add(2 * large).ok_or_else(too_large)?;
+        // SAFETY: a new private anonymous mapping at an address of the kernel's choice.
+        let address = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                reserved,
+                libc::PROT_NONE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+                -1,
+                0,
+            )
+        };
+        if address == libc::MAP_FAILED {
+            return Err(refused(io::Error::last_os_error()));
+        }
+        let reservation = Reservation { address, length: reserved };
+        // At least one byte and at most a whole large page is skipped: there is room before and after.
+        let skip = large - (address.addr() & (large - 1));
+        let start = address.cast::<u8>().wrapping_add(skip);
+        // SAFETY: start..start+length lies within the reservation, which nobody else uses.
+        let done = unsafe { libc::mprotect(start.cast(), length, libc::PROT_READ | libc::PROT_WRITE) };
+        if done != 0 {
+            return Err(refused(io::Error::last_os_error()));
+        }
+        // SAFETY: the range is mapped readable and writable and lives as long as `reservation`,
+        // which is dropped together with the region.
+        let region = unsafe {
+            MmapRegion::build_raw(
+                start,
+                length,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+            )
+        }
+        .map_err(|error| refused(io::Error::other(error)))?;
+        Ok(Memory { region, reservation })
+    }
+
+    /// The size in bytes.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.region.size() as u64
+    }
+
+    /// The host address of guest-physical address 0, for the kernel's use.
+    #[must_use]
+    pub fn host_address(&self) -> u64 {
+        self.region.as_ptr().addr() as u64
+    }
+
+    /// Bytes of address space that the guest's memory takes on the host.
+    #[must_use]
+    pub fn reserved(&self) -> usize {
+        self.reservation.length
+    }
+
+    /// Tells the host that it may back `length` bytes at `address` with huge pages, and (`now`) to
+    /// back them at once. What the host cannot do costs speed only, so its refusal is not an error.
+    pub fn advise(&self, address: u64, length: u64, advice: Advice) {
+        if let Ok(slice) = self.slice(address, length) {
+            let guard = slice.ptr_guard_mut();
+            let advice = match advice {
+                Advice::HugePages => libc::MADV_HUGEPAGE,
+                Advice::BackNow => libc::MADV_POPULATE_WRITE,
+            };
+            // SAFETY: the range is mapped, and none of these changes what is read from it.
+            unsafe { libc::madvise(guard.as_ptr().cast(), slice.len(), advice) };
+        }
+    }
+
+    /// The bytes at a guest-physical address, to copy from or to or to pass to the kernel.
+    ///
+    /// # Errors
+    /// When they do not all lie in memory.
+    pub fn slice(&self, address: u64, length: u64) -> Result<VolatileSlice<'_>, OutOfMemory> {
+        let out = OutOfMemory { address, length };
+        let start = usize::try_from(address).map_err(|_| out)?;
+        let count = usize::try_from(length).map_err(|_| out)?;
+        self.region.get_slice(start, count).map_err(|_| out)
+    }
+
+    /// Copies bytes out.
+    ///
+    /// # Errors
+    /// When they do not all lie in memory.
+    pub fn read(&self, address: u64, buffer: &mut [u8]) -> Result<(), OutOfMemory> {
+        let length = buffer.len() as u64;
+        let slice = self.slice(address, length)?;
+        slice.read_slice(buffer, 0).map_err(|_| OutOfMemory { address, length })
+    }
+
+    /// Copies bytes in.
+    ///
+    /// # Errors
+    /// When they do not all lie in memory; nothing is written then.
+    pub fn write(&self, address: u64, bytes: &[u8]) -> Result<(), OutOfMemory> {
+        let length = bytes.len() as u64;
+        let slice = self.slice(address, length)?;
+        slice.write_slice(bytes, 0).map_err(|_| OutOfMemory { address, length })
+    }
+
+    /// Reads a little-endian 64-bit value.
+    ///
+    /// # Errors
+    /// When it does not lie in memory.
+    pub fn read_u64(&self, address: u64) -> Result<u64, OutOfMemory> {
+        let mut bytes = [0; 8];
+        self.read(address, &mut bytes)?;
+        Ok(u64::from_le_bytes(bytes))
+    }
+
+    /// Writes a little-endian 64-bit value.
+    ///
+    /// # Errors
+    /// When it does not lie in memory.
+    pub fn write_u64(&self, address: u64, value: u64) -> Result<(), OutOfMemory> {
+        self.write(address, &value.to_le_bytes())
+    }
+
+    /// Fills `length` bytes from a file, by `pread`: the file may shrink meanwhile.
+    ///
+    /// # Errors
+    /// The host's, [`io::ErrorKind::UnexpectedEof`] when the file is too short.
+    pub fn fill_from(&self, address: u64, length: u64, file: &File, mut offset: u64) -> io::Result<()> {
+        let mut address = address;
+        let mut left = length;
+        while left > 0 {
+            let slice = self.slice(address, left).map_err(io::Error::other)?;
+            let guard = slice.ptr_guard_mut();
+            let at = libc::off_t::try_from(offset).map_err(io::Error::other)?;
+            // SAFETY: the kernel writes at most `slice.len()` bytes to memory that is the guest's.
+            let done = unsafe { libc::pread(file.as_raw_fd(), guard.as_ptr().cast(), slice.len(), at) };
+            match done {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                1.. => {
+                    let done = done as u64;
+                    address += done;
+                    offset += done;
+                    left -= done;
+                }
+                _ => {
+                    let error = io::Error::last_os_error();
+                    if error.kind() != io::ErrorKind::Interrupted {
+                        return Err(error);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What the host is told about a part of guest memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Advice {
+    /// Back it with huge pages when it is touched.
+    HugePages,
+    /// Back it now, all at once, which is cheaper than fault by fault.
+    BackNow,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Memory;
+
+    const SIZE: u64 = 2 << 20;
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let memory = Memory::new(SIZE).expect("memory");
+        memory.write_u64(SIZE - 8, 0x1122_3344_5566_7788).expect("write");
+        assert_eq!(memory.read_u64(SIZE - 8).expect("read"), 0x1122_3344_5566_7788);
+    }
+
+    #[test]
+    fn an_access_across_the_end_is_refused_as_a_whole() {
+        let memory = Memory::new(SIZE).expect("memory");
+        assert!(memory.write(SIZE - 4, &[1; 8]).is_err());
+        assert!(memory.slice(u64::MAX, 2).is_err());
+        let mut last = [9; 4];
+        memory.read(SIZE - 4, &mut last).expect("read");
+        assert_eq!(last, [0; 4]);
+    }
+
+    #[test]
+    fn a_file_shorter_than_asked_is_an_error() {
+        let memory = Memory::new(SIZE).expect("memory");
+        let file = std::fs::File::open("/dev/null").expect("open");
+        let error = memory.fill_from(0, 1, &file, 0).expect_err("empty file");
+        assert_eq!(error.kind(), std::io::ErrorKind::UnexpectedEof);
+    }
+}
