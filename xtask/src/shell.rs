@@ -122,16 +122,22 @@ impl Line {
 
     /// The command as one would type it at the root of the repository.
     fn text(&self) -> String {
-        let variables = self.environment.iter().map(|(name, value)| format!("{name}={}", shown(value)));
+        // Variables are for programs that may run elsewhere, so paths in them stay whole.
+        let variables = self.environment.iter().map(|(name, value)| format!("{name}={}", quoted(value)));
         let words = std::iter::once(&self.program).chain(&self.arguments).map(|word| shown(word));
         variables.chain(words).collect::<Vec<_>>().join(" ")
     }
 }
 
-/// A word as a shell wants it; paths below the root without the root.
+/// A word as a shell at the root wants it: paths below the root without the root.
 fn shown(word: &OsStr) -> String {
     let short = Path::new(word).strip_prefix(crate::paths::root()).unwrap_or(Path::new(word));
-    let word = short.to_string_lossy();
+    quoted(short.as_os_str())
+}
+
+/// A word as a shell wants it.
+fn quoted(word: &OsStr) -> String {
+    let word = word.to_string_lossy();
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         word.into_owned()

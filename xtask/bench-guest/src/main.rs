@@ -6,8 +6,8 @@
 extern crate alloc;
 
 use alloc::alloc::Layout;
-use core::time::Duration;
 use coracle::time::Instant;
+use core::time::Duration;
 use workloads::Machine;
 
 #[coracle::main]

@@ -184,7 +184,7 @@ impl Row {
     }
 }
 
-/// A line that says how far an experiment is.
+/// A line that says how far an experiment is; without a terminal, only that it began.
 struct Progress {
     name: &'static str,
     turns: usize,
@@ -195,14 +195,14 @@ impl Progress {
     fn new(name: &'static str, turns: usize) -> Progress {
         let terminal = std::io::stderr().is_terminal();
         if !terminal {
-            eprintln!("measuring {name}, {turns} turns");
+            eprintln!("measuring {name}");
         }
         Progress { name, turns, terminal }
     }
 
     fn show(&self, turn: usize) {
         if self.terminal {
-            eprint!("\r\x1b[Kmeasuring {}: {turn} of {} turns", self.name, self.turns);
+            eprint!("\r\x1b[Kmeasuring {}: turn {turn} of {}", self.name, self.turns);
             // A progress line that cannot be written is not worth a word.
             let _ = std::io::stderr().flush();
         }

@@ -2,13 +2,22 @@
 
 use super::experiment::Row;
 use crate::shell::line;
+use serde::Serialize;
 use serde_json::json;
 
 /// All rows, with the machine they were measured on.
 pub(super) fn render(rows: &[Row]) -> String {
-    let rows: Vec<_> = rows.iter().map(|row| json!({ "row": row, "met": row.met() })).collect();
+    let rows: Vec<_> = rows.iter().map(|row| Judged { row, met: row.met() }).collect();
     let report = json!({ "revision": revision(), "machine": machine(), "rows": rows });
     format!("{report:#}\n")
+}
+
+/// A row, and whether its goal is reached.
+#[derive(Serialize)]
+struct Judged<'a> {
+    #[serde(flatten)]
+    row: &'a Row,
+    met: Option<bool>,
 }
 
 /// What the figures depend on.

@@ -39,7 +39,8 @@ fn scaled(mut value: f64, step: f64, names: &[&str]) -> String {
 pub(super) fn digits(value: f64) -> String {
     match value.abs() {
         0.0 => "0".to_owned(),
-        size if size < 0.01 => format!("{value:.1e}"),
+        size if size < 0.001 => "<0.001".to_owned(),
+        size if size < 0.1 => format!("{value:.3}"),
         size if size < 10.0 => format!("{value:.2}"),
         size if size < 100.0 => format!("{value:.1}"),
         _ => format!("{value:.0}"),
@@ -54,6 +55,7 @@ mod tests {
     fn a_value_gets_the_unit_in_which_it_is_short() {
         assert_eq!(Unit::Nanoseconds.show(1_543_000.0), "1.54 ms");
         assert_eq!(Unit::Nanoseconds.show(24.04), "24.0 ns");
+        assert_eq!(Unit::Nanoseconds.show(0.0123), "0.012 ns");
         assert_eq!(Unit::Bytes.show(9500.0), "9.28 KiB");
         assert_eq!(Unit::BytesPerSecond.show(1.25e9), "1.25 GB/s");
         assert_eq!(Unit::EventsPerSecond.show(251.0), "251 /s");

@@ -75,11 +75,11 @@ pub(super) fn bytes_per_second(mut command: Command, total: usize) -> Result<f64
     let status = child.wait().context(|| name(&command))?;
     let elapsed = begin.elapsed();
     let written = writer.join().expect("the writer does not panic");
-    written.context(|| format!("writing to {}", name(&command)))?;
     if !status.success() || received != total {
         let message = format!("{}: {status} after {received} of {total} bytes", name(&command));
         return Err(Failure::new(message));
     }
+    written.context(|| format!("writing to {}", name(&command)))?;
     Ok(total as f64 / elapsed.as_secs_f64())
 }
 

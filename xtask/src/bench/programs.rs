@@ -22,8 +22,8 @@ pub(super) struct Programs {
 /// Builds them all.
 pub(super) fn build() -> Result<Programs> {
     let coracle = tender::build()?;
-    let hello = EXAMPLES.build_one(Profile::Release, "hello")?;
     let hello_stripped = EXAMPLES.build_one(Profile::Stripped, "hello")?;
+    let hello = EXAMPLES.program(Profile::Release, "hello");
     let cat = EXAMPLES.build_one(Profile::Release, "cat")?;
     let guest = BENCH.build_one(Profile::Release, "bench-guest")?;
     cargo("build").args(["--release", "--package", "bench-native"]).run()?;

@@ -5,10 +5,10 @@ use super::experiment::{Goal, Row};
 use super::statistics::Spread;
 use std::fmt::Write;
 
-const LABELS: f64 = 330.0;
+const LABELS: f64 = 400.0;
 const UNIT: f64 = 260.0;
 const LONGEST: f64 = 1.8;
-const RIGHT: f64 = 190.0;
+const RIGHT: f64 = 220.0;
 const STEP: f64 = 26.0;
 const BAR: f64 = 14.0;
 const TOP: f64 = 34.0;
@@ -45,7 +45,8 @@ fn bar(svg: &mut String, top: f64, row: &Row, parts: Spread) {
     let x = |part: f64| LABELS + UNIT * part.clamp(0.0, LONGEST);
     let middle = top + BAR / 2.0;
     let colour = if parts.median <= 1.0 { "#4c8c6b" } else { "#c2603f" };
-    text(svg, LABELS - 10.0, middle + 4.0, "end", row.what);
+    let against = row.yardstick.as_ref().map_or(String::new(), |figure| format!(" / {}", figure.name));
+    text(svg, LABELS - 10.0, middle + 4.0, "end", &format!("{}{against}", row.what));
     rectangle(svg, [LABELS, top, x(parts.median) - LABELS, BAR], colour);
     line(svg, [x(parts.low), middle, x(parts.high), middle], "#222");
     for end in [x(parts.low), x(parts.high)] {
