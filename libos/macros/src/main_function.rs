@@ -16,7 +16,11 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenS
         Ok(()) => support(&function.sig),
         Err(error) => error.into_compile_error(),
     };
-    Ok(quote! { #function #rest })
+    Ok(quote! {
+        #[cfg_attr(test, allow(dead_code))]
+        #function
+        #rest
+    })
 }
 
 fn check(signature: &Signature) -> Result<()> {
@@ -48,6 +52,8 @@ fn support(signature: &Signature) -> TokenStream {
         _ => quote! { ::coracle::process::run(#name) },
     };
     quote! {
+        // A test harness brings `std` and a `main` of its own.
+        #[cfg(not(test))]
         const _: () = {
             #[global_allocator]
             static HEAP: ::coracle::heap::Heap = ::coracle::heap::Heap;
