@@ -4,6 +4,7 @@
 //! what it is given. So it is given the heap in steps that double, and a program that needs little
 //! costs little.
 
+use crate::sync::Lock;
 use crate::{boot, panic};
 use coracle_hypercall::memory::LARGE_PAGE;
 use core::alloc::{GlobalAlloc, Layout};
@@ -23,7 +24,7 @@ static TAKEN: AtomicUsize = AtomicUsize::new(0);
 /// The size of the last request that failed.
 static FAILED: AtomicUsize = AtomicUsize::new(0);
 
-static ALLOCATOR: spin::Mutex<Talc<Growth, talc::DefaultBinning>> = spin::Mutex::new(Talc::new(Growth::NEW));
+static ALLOCATOR: Lock<Talc<Growth, talc::DefaultBinning>> = Lock::new(Talc::new(Growth::NEW));
 
 /// The program's global allocator. The attribute macro makes it so.
 #[derive(Debug)]

@@ -2,6 +2,7 @@
 //!
 //! Nothing here allocates, so that a panic for want of memory can be told.
 
+use crate::sync::Lock;
 use crate::{call, io};
 use coracle_hypercall::panic::PanicReport;
 use core::cell::UnsafeCell;
@@ -24,7 +25,7 @@ static MESSAGE: MessageRoom = MessageRoom(UnsafeCell::new(Message { bytes: [0; L
 
 /// What can say more about a panic than its message does. It is set by what has failed, so that a
 /// program without heap does not carry the heap's words.
-pub(crate) static EXPLAIN: spin::Mutex<Option<fn(&mut Message)>> = spin::Mutex::new(None);
+pub(crate) static EXPLAIN: Lock<Option<fn(&mut Message)>> = Lock::new(None);
 
 /// Reports the panic and ends the program. The attribute macro makes this the panic handler.
 #[doc(hidden)]

@@ -7,9 +7,9 @@
 #![no_std]
 #![no_main]
 
+use coracle::{ExitCode, env, eprintln, println};
 use core::arch::asm;
 use core::hint::black_box;
-use coracle::{ExitCode, env, eprintln, println};
 
 type Crash = (&'static str, &'static str, fn());
 
@@ -174,7 +174,11 @@ fn first(left: u32) {
 
 #[inline(never)]
 fn second(left: u32) {
-    if left > 2 { first(black_box(left)) } else { third() }
+    if left > 2 {
+        first(black_box(left))
+    } else {
+        third()
+    }
     black_box(left);
 }
 

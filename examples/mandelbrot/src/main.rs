@@ -31,7 +31,10 @@ fn main() -> Result<ExitCode, Error> {
     };
     let wanted = arguments.get(3).map_or("best", |name| &**name);
     let Some(kernel) = Kernel::named(wanted) else {
-        eprintln!("this machine has no {wanted:?}: there is {}", Kernel::names().collect::<Vec<_>>().join(", "));
+        eprintln!(
+            "this machine has no {wanted:?}: there is {}",
+            Kernel::names().collect::<Vec<_>>().join(", ")
+        );
         return Ok(ExitCode::from(2));
     };
 

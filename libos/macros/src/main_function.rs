@@ -9,34 +9,39 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenS
     if !arguments.is_empty() {
         return Err(Error::new_spanned(arguments, "`#[coracle::main]` takes no arguments"));
     }
-    let function: ItemFn = syn::parse2(item.clone())
+    let function: ItemFn = syn::parse2(item)
         .map_err(|error| Error::new(error.span(), "`#[coracle::main]` stands before a function"))?;
     // Where the signature is wrong, the function is kept: else its callers would be errors too.
     let rest = match check(&function.sig) {
         Ok(()) => support(&function.sig),
         Err(error) => error.into_compile_error(),
     };
-    Ok(quote! { #function #rest })
+    Ok(quote! {
+        #[cfg_attr(test, allow(dead_code))]
+        #function
+        #rest
+    })
 }
 
 fn check(signature: &Signature) -> Result<()> {
-    fn refuse(what: Option<&dyn ToTokens>, message: &str) -> Result<()> {
-        what.map_or(Ok(()), |what| Err(Error::new_spanned(what, message)))
+    let refused: [(Option<&dyn ToTokens>, &str); 5] = [
+        (
+            signature.asyncness.as_ref().map(|it| it as _),
+            "`main` cannot be async: there is no executor to run it",
+        ),
+        (signature.constness.as_ref().map(|it| it as _), "`main` cannot be const"),
+        (signature.unsafety.as_ref().map(|it| it as _), "`main` cannot be unsafe"),
+        (signature.abi.as_ref().map(|it| it as _), "`main` cannot have an ABI of its own"),
+        (signature.generics.lt_token.as_ref().map(|_| &signature.generics as _), "`main` cannot be generic"),
+    ];
+    for (part, message) in refused {
+        if let Some(part) = part {
+            return Err(Error::new_spanned(part, message));
+        }
     }
-    let part = |part: Option<&dyn ToTokens>, message| refuse(part, message);
-    part(
-        signature.asyncness.as_ref().map(|it| it as _),
-        "`main` cannot be async: there is no executor here to run it",
-    )?;
-    part(signature.constness.as_ref().map(|it| it as _), "`main` cannot be const")?;
-    part(signature.unsafety.as_ref().map(|it| it as _), "`main` cannot be unsafe")?;
-    part(signature.abi.as_ref().map(|it| it as _), "`main` cannot have an ABI of its own")?;
     if !signature.inputs.is_empty() {
         let message = "`main` takes no arguments: the program's are in `coracle::env::args()`";
         return Err(Error::new_spanned(&signature.inputs, message));
-    }
-    if !signature.generics.params.is_empty() || signature.generics.where_clause.is_some() {
-        return Err(Error::new_spanned(&signature.generics, "`main` cannot be generic"));
     }
     Ok(())
 }
@@ -48,6 +53,8 @@ fn support(signature: &Signature) -> TokenStream {
         _ => quote! { ::coracle::process::run(#name) },
     };
     quote! {
+        // A test harness brings `std` and a `main` of its own.
+        #[cfg(not(test))]
         const _: () = {
             #[global_allocator]
             static HEAP: ::coracle::heap::Heap = ::coracle::heap::Heap;
@@ -63,5 +70,51 @@ fn support(signature: &Signature) -> TokenStream {
                 #run
             }
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::expand;
+    use quote::quote;
+
+    fn error(item: proc_macro2::TokenStream) -> String {
+        expand(quote! {}, item).map_or_else(|error| error.to_string(), |tokens| tokens.to_string())
+    }
+
+    #[test]
+    fn a_main_that_takes_nothing_becomes_the_symbol_main() {
+        let tokens = error(quote! { fn main() -> Result<(), Error> { Ok(()) } });
+        assert!(tokens.contains("export_name = \"main\"") && tokens.contains("run (main)"), "{tokens}");
+        assert!(!tokens.contains("compile_error"), "{tokens}");
+    }
+
+    #[test]
+    fn a_main_that_never_returns_is_called_as_it_is() {
+        let tokens = error(quote! { fn main() -> ! { loop {} } });
+        assert!(!tokens.contains("run (main)") && tokens.contains("main ()"), "{tokens}");
+    }
+
+    #[test]
+    fn each_wrong_signature_is_refused_by_its_reason_and_the_function_is_kept() {
+        for (item, reason) in [
+            (quote! { async fn main() {} }, "async"),
+            (quote! { const fn main() {} }, "const"),
+            (quote! { unsafe fn main() {} }, "unsafe"),
+            (quote! { extern "C" fn main() {} }, "ABI"),
+            (quote! { fn main<T>() {} }, "generic"),
+            (quote! { fn main(argc: i32) {} }, "coracle::env::args"),
+        ] {
+            let tokens = error(item);
+            assert!(tokens.contains("compile_error") && tokens.contains(reason), "{tokens}");
+            assert!(tokens.contains("fn main"), "{tokens}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_function_and_arguments_of_the_attribute_are_refused() {
+        assert!(error(quote! { struct Main; }).contains("stands before a function"));
+        let refused = expand(quote! { fast }, quote! { fn main() {} });
+        assert!(refused.is_err_and(|error| error.to_string().contains("takes no arguments")));
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{Error, stdout};
 use crate::call;
+use crate::sync::{Guard, Lock};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
@@ -10,7 +11,7 @@ use embedded_io::{BufRead, Read};
 /// As much as a Linux pipe holds.
 const CAPACITY: usize = 64 << 10;
 
-static INPUT: spin::Mutex<Input> = spin::Mutex::new(Input { bytes: [0; CAPACITY], start: 0, end: 0 });
+static INPUT: Lock<Input> = Lock::new(Input { bytes: [0; CAPACITY], start: 0, end: 0 });
 
 /// Standard input. It is buffered; a read of 64 KiB or more that finds the buffer empty goes straight
 /// into the reader's memory. Standard output is written out before input is waited for.
@@ -75,7 +76,7 @@ impl Read for Stdin {
 }
 
 /// Standard input, for this thread alone. See [`Stdin::lock`].
-pub struct StdinLock(spin::MutexGuard<'static, Input>);
+pub struct StdinLock(Guard<'static, Input>);
 
 impl fmt::Debug for StdinLock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

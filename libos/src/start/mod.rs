@@ -5,6 +5,7 @@
 //! `_start` from here too.
 
 mod arguments;
+mod constructors;
 #[cfg(target_os = "none")]
 mod entry;
 mod hop;
@@ -38,6 +39,8 @@ unsafe extern "C" fn __libc_start_main(main: Main, argc: c_int, argv: *const *co
         tls::install(&*info);
     }
     env::set(&block);
+    // SAFETY: the linker's list, before `main`.
+    unsafe { constructors::run(argc, argv, block.environment) };
     // SAFETY: `main` is the program's, and these are its arguments.
     let status = unsafe { main(argc, argv, block.environment) };
     process::exit(status)
