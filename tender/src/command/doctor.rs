@@ -145,7 +145,16 @@ fn kvm() -> (Finding, Option<Host>) {
                 HostError::Denied => Some("sudo usermod -aG kvm $USER, then log in again".to_owned()),
                 _ => None,
             };
-            (finding(State::Missing, error.to_string(), mend), None)
+            let found = match &error {
+                HostError::Absent => {
+                    "there is no /dev/kvm: no KVM in this kernel, or its module is not loaded, \
+                                      or nested virtualisation is off"
+                        .to_owned()
+                }
+                HostError::Denied => "there is a /dev/kvm, and you may not open it".to_owned(),
+                other => other.to_string(),
+            };
+            (finding(State::Missing, found, mend), None)
         }
     }
 }

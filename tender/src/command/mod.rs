@@ -27,7 +27,6 @@ enum Command {
     Inspect(inspect::Inspect),
     Doctor(doctor::Doctor),
     Completions(generate::Completions),
-    #[command(hide = true)]
     Man(generate::Man),
 }
 

@@ -88,11 +88,37 @@ impl Run {
         if let (Some(format), Some(statistics)) = (self.stats, instance.statistics()) {
             statistics::print(&statistics, format);
         }
-        let status = end.status().unwrap_or(1);
-        if !matches!(end, End::Exited(_)) {
-            eprintln!("{end:?}");
-        }
+        let status = match instance.report(&end, self.symbols.as_deref()) {
+            Some(report) => {
+                if !quiet {
+                    eprint!("{report}");
+                }
+                report.status()
+            }
+            None => {
+                if !quiet {
+                    explain(&end, &image, self.timeout);
+                }
+                end.status()
+            }
+        };
+        // What is left to give back to the host goes with the process, which is quicker.
         std::process::exit(status.into());
+    }
+}
+
+/// Says why a guest ended that neither ended by itself nor crashed.
+fn explain(end: &End, image: &Image, timeout: Option<Duration>) {
+    let name = image.path().display();
+    match end {
+        End::TimedOut => {
+            eprintln!(
+                "coracle: {name}: still running after {:?} (--timeout): ended",
+                timeout.unwrap_or_default()
+            );
+        }
+        End::Dead(dead) => eprintln!("coracle: {name}: {dead}"),
+        _ => {}
     }
 }
 

@@ -70,6 +70,12 @@ pub enum BootError {
     Machine(#[from] MachineError),
 }
 
+/// The bytes of boot page, entry page, and the page tables that a small guest has.
+const FIRST_TABLES: u64 = PAGE_TABLES - BOOT + 15 * PAGE;
+
+/// How much of an image is backed before it is loaded. Most of a larger one may never be touched.
+const SMALL_IMAGE: u64 = 256 << 10;
+
 impl<'i> Instance<'i> {
     /// Makes a VM that is ready to run the image's first instruction.
     ///
@@ -87,6 +93,9 @@ impl<'i> Instance<'i> {
         if let Some(rest) = physical.heap.length.checked_sub(LARGE_PAGE).filter(|rest| *rest > 0) {
             memory.advise(physical.heap.start + LARGE_PAGE, rest, Advice::HugePages);
         }
+        // What every start touches is backed in two steps, not fault by fault.
+        memory.advise(BOOT, FIRST_TABLES, Advice::BackNow);
+        memory.advise(physical.image.start, physical.image.length.min(SMALL_IMAGE), Advice::BackNow);
         image.load(&mut Loader { memory: &memory, image: physical.image }, places.bias)?;
         descriptors::write(&memory, places.system.start)?;
         stub::write(&memory)?;

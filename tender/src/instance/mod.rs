@@ -5,10 +5,12 @@
 //! | `boot` | fills memory and makes the machine |
 //! | `arguments` | the argument block on the guest's stack |
 //! | `run` | the run loop |
+//! | `crash` | the report of a guest that ended badly |
 //! | `statistics` | what is counted on the way |
 
 mod arguments;
 mod boot;
+mod crash;
 mod run;
 mod statistics;
 

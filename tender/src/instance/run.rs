@@ -43,16 +43,17 @@ pub enum End {
 }
 
 impl End {
-    /// The exit status of an end that needs no report; `None` for those that have one of their own.
+    /// The exit status for it. That of a crash is its report's.
     #[must_use]
-    pub fn status(&self) -> Option<u8> {
+    pub fn status(&self) -> u8 {
         match self {
-            End::Exited(status) => Some(*status),
-            End::TimedOut => Some(exit::TIMEOUT),
-            End::Asked(Request::Interrupt) => Some(exit::INTERRUPT),
-            End::Asked(Request::Terminate) => Some(exit::TERMINATE),
-            End::Dead(_) => Some(exit::TENDER),
-            End::Panicked(..) | End::Faulted(_) | End::Port { .. } => None,
+            End::Exited(status) => *status,
+            End::Panicked(..) => exit::PANIC,
+            End::TimedOut => exit::TIMEOUT,
+            End::Asked(Request::Interrupt) => exit::INTERRUPT,
+            End::Asked(Request::Terminate) => exit::TERMINATE,
+            End::Faulted(_) | End::Port { .. } => exit::BAD_ACCESS,
+            End::Dead(_) => exit::TENDER,
         }
     }
 }
