@@ -13,7 +13,6 @@
 //!                     ├──────────────────────────────┤
 //!   image place       │ boot page            R       │ boot information, clock page
 //!                     │ entry page           R X     │ the function that calls the tender
-//!                     │ (one page unmapped)          │
 //!                     │ image: text          R X     │
 //!                     │        constants     R       │ with the ELF and program headers
 //!                     │        relocated     R       │ PT_GNU_RELRO

@@ -179,8 +179,13 @@ pub struct Places {
     pub stack_skip: u64,
 }
 
-/// How far before the image the boot page lies: boot page, entry page, one page unmapped.
-const BEFORE_IMAGE: u64 = 3 * PAGE;
+/// How far before the image the boot page lies: boot page, entry page.
+const BEFORE_IMAGE: u64 = 2 * PAGE;
+
+/// Boot page, entry page and image follow each other from a multiple of this. A KVM that shadows
+/// page tables fetches neighbouring entries together, eight at a time up to the first that is
+/// absent: fewer faults for the same pages.
+const IMAGE_GRAIN: u64 = 8 * PAGE;
 
 /// Where images with fixed addresses may begin at the lowest.
 pub const LOWEST_IMAGE: u64 = 64 << 10;
@@ -225,7 +230,7 @@ impl Places {
             linked.start
         } else {
             let room = BEFORE_IMAGE.next_multiple_of(align) + linked.start % align;
-            place(room + linked.length, align) + room
+            place(room + linked.length, align.max(IMAGE_GRAIN)) + room
         };
         let stack = place(physical.stack.length, LARGE_PAGE);
         let heap = place(physical.heap.length, LARGE_PAGE);

@@ -11,8 +11,9 @@ use core::arch::x86_64::_rdtsc;
 use core::cell::{RefCell, RefMut};
 use core::fmt;
 
-/// As much as a Linux pipe holds.
-const CAPACITY: usize = 64 << 10;
+/// Large enough that the exits of a long output cost little, small enough that a short one touches
+/// few pages.
+const CAPACITY: usize = 16 << 10;
 
 /// Ticks of the time stamp counter that one line written out at its end uses up: a bit under a
 /// millisecond on today's machines.
