@@ -33,8 +33,9 @@
 /// The type of the function on the entry page: `entry(number, a0, a1, a2, a3)`.
 pub type Entry = extern "C" fn(number: u64, a0: u64, a1: u64, a2: u64, a3: u64) -> i64;
 
-/// The largest number of bytes that one call moves, so that none takes long. A longer buffer, or
-/// buffers that are longer together, are refused with [`TooLong`](crate::error::CallError::TooLong).
+/// The largest number of bytes that one call moves, so that none takes long. A console call does as
+/// if it were given no more; any other refuses a longer buffer with
+/// [`TooLong`](crate::error::CallError::TooLong).
 pub const MAX_BYTES: u64 = 64 << 20;
 
 /// The longest text (panic message, log message, target, file name) that the tender takes, in

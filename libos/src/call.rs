@@ -96,7 +96,8 @@ pub fn panic(report: &PanicReport) -> ! {
 ///
 /// # Errors
 /// [`Closed`](CallError::Closed) when nobody will ever read it, [`Io`](CallError::Io) when the host
-/// cannot write, [`Interrupted`](CallError::Interrupted) by an event, [`TooLong`](CallError::TooLong).
+/// cannot write, [`Interrupted`](CallError::Interrupted) by an event, [`TooLong`](CallError::TooLong)
+/// for too many buffers.
 pub fn console_write(stream: Stream, buffers: &[Bytes<'_>]) -> Result<usize, CallError> {
     // SAFETY: the tender only reads the buffers, which live as long as their `Bytes`.
     check(unsafe {
@@ -108,7 +109,7 @@ pub fn console_write(stream: Stream, buffers: &[Bytes<'_>]) -> Result<usize, Cal
 ///
 /// # Errors
 /// [`Io`](CallError::Io) when the host cannot read, [`Interrupted`](CallError::Interrupted) by an
-/// event, [`TooLong`](CallError::TooLong).
+/// event.
 pub fn console_read(buffer: &mut [u8]) -> Result<usize, CallError> {
     // SAFETY: the tender writes to no more than the buffer, which is ours to be overwritten.
     check(unsafe {

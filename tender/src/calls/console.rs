@@ -145,7 +145,9 @@ impl State {
 
     pub(super) fn console_read(&mut self, buffer: u64, length: u64, context: &mut Context<'_>) -> Reply {
         let mut vectors = Vectors::new(context.guest.memory());
-        if let Err(error) = vectors.add(GuestSlice::new(buffer, length), Access::Write, context) {
+        if let Err(error) =
+            vectors.add(GuestSlice::new(buffer, length.min(MAX_BYTES)), Access::Write, context)
+        {
             return Reply::Result(Err(error));
         }
         let descriptor = context.console.input.as_raw_fd();
@@ -199,12 +201,11 @@ fn gather<'m>(slices: u64, count: u64, context: &Context<'m>) -> Result<Vectors<
     let list = list.get_mut(..count as usize).ok_or(CallError::TooLong)?;
     context.guest.read(GuestAddress(slices), list.as_mut_bytes())?;
     let mut vectors = Vectors::new(context.guest.memory());
-    let total = list.iter().try_fold(0_u64, |sum, slice| sum.checked_add(slice.length));
-    if total.is_none_or(|total| total > MAX_BYTES) {
-        return Err(CallError::TooLong);
-    }
+    let mut left = MAX_BYTES;
     for slice in list {
-        vectors.add(*slice, Access::Read, context)?;
+        let length = slice.length.min(left);
+        left -= length;
+        vectors.add(GuestSlice { length, ..*slice }, Access::Read, context)?;
     }
     Ok(vectors)
 }
