@@ -2,7 +2,7 @@
 
 use crate::shell::{Context, Failure, Result, cargo};
 use serde::Deserialize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The part of `cargo metadata` that the tasks use.
 #[derive(Deserialize)]
@@ -14,7 +14,6 @@ pub(crate) struct Metadata {
 pub(crate) struct Package {
     pub(crate) name: String,
     pub(crate) version: String,
-    pub(crate) description: Option<String>,
     pub(crate) license: Option<String>,
     /// Where it was got from; none for the repository's own.
     pub(crate) source: Option<String>,
@@ -25,6 +24,7 @@ pub(crate) struct Package {
 pub(crate) struct Target {
     pub(crate) name: String,
     pub(crate) kind: Vec<String>,
+    pub(crate) src_path: PathBuf,
 }
 
 impl Package {
@@ -32,6 +32,12 @@ impl Package {
     pub(crate) fn programs(&self) -> impl Iterator<Item = &str> {
         let programs = self.targets.iter().filter(|target| target.kind.iter().any(|kind| kind == "bin"));
         programs.map(|target| target.name.as_str())
+    }
+
+    /// What its source says it is, in the first line.
+    pub(crate) fn first_line(&self) -> Option<String> {
+        let source = std::fs::read_to_string(&self.targets.first()?.src_path).ok()?;
+        Some(source.lines().next()?.strip_prefix("//! ")?.to_owned())
     }
 }
 

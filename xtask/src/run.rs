@@ -31,13 +31,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     run.exec()
 }
 
-/// One line for each example, from the description in its manifest.
+/// One line for each example, from the first of its source.
 fn list() -> Result {
     let packages = EXAMPLES.packages()?;
     let width = packages.iter().map(|package| package.name.len()).max().unwrap_or(0);
     println!("Examples, to be booted with `cargo xtask run NAME`:\n");
     for package in &packages {
-        println!("  {:width$}  {}", package.name, package.description.as_deref().unwrap_or_default());
+        println!("  {:width$}  {}", package.name, package.first_line().unwrap_or_default());
     }
     Ok(())
 }
