@@ -74,15 +74,15 @@ pub fn run<T: Termination>(main: fn() -> T) -> ! {
 
 /// Flushes standard output and ends the program with the low eight bits of `code`.
 ///
-/// Nothing is dropped. When the output cannot be written, success becomes failure.
+/// Nothing is dropped.
+///
+/// # Panics
+/// When the output cannot be written.
 pub fn exit(code: i32) -> ! {
-    match io::stdout::flush_now() {
-        Ok(()) => call::exit(code as u8),
-        Err(error) => {
-            crate::eprintln!("cannot write standard output: {error}");
-            call::exit((code as u8).max(1))
-        }
+    if let Err(error) = io::stdout::flush_now() {
+        io::stdout::fail(error);
     }
+    call::exit(code as u8)
 }
 
 /// Ends the program at once with 134, as a process that aborts does. Output that is still buffered

@@ -7,7 +7,7 @@ use std::ffi::OsString;
 /// How often tests with random input try, where CI tries less.
 const FULL_COUNTS: &[(&str, &str)] = &[
     ("CORACLE_PROPTEST_CASES", "100000"),
-    ("CORACLE_FUZZ_CALLS", "10000000"),
+    ("CORACLE_FUZZ_CALLS", "1000000"),
     ("CORACLE_SOAK_SECONDS", "600"),
 ];
 

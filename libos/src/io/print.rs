@@ -60,7 +60,10 @@ pub fn print(arguments: Arguments<'_>) {
         None => output.write_fmt(arguments),
     };
     if result.is_err() {
-        output.fail();
+        match output.error() {
+            Some(error) => stdout::fail(error),
+            None => panic!("a formatting trait gave an error although the output did not"),
+        }
     }
 }
 

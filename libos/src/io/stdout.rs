@@ -69,13 +69,9 @@ impl StdoutLock {
         borrow(&self.output)
     }
 
-    /// Panics with the reason for which formatted output could not be written.
-    #[cold]
-    pub(super) fn fail(&self) -> ! {
-        match self.failed {
-            Some(error) => panic!("cannot write standard output: {error}"),
-            None => panic!("a formatting trait gave an error although the output did not"),
-        }
+    /// Why formatted text could not be written.
+    pub(super) const fn error(&self) -> Option<CallError> {
+        self.failed
     }
 }
 
@@ -121,6 +117,12 @@ impl fmt::Write for Stdout {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         self.lock().write_str(text)
     }
+}
+
+/// Panics because output cannot be written.
+#[cold]
+pub(crate) fn fail(error: CallError) -> ! {
+    panic!("cannot write standard output: {error}")
 }
 
 /// Writes out what the buffer holds.

@@ -13,6 +13,6 @@ unsafe extern "C" fn _start() -> ! {
         "lea rdi, [rip + main]", // what the program's attribute macro made
         "call {start}",
         "ud2",
-        start = sym super::__libc_start_main,
+        start = sym super::relocate::__libc_start_main,
     )
 }

@@ -1,7 +1,7 @@
 //! From the first instruction to `main`.
 //!
-//! The host's own `crt1.o` brings `_start`, which calls [`__libc_start_main`] as it does in every C
-//! program; so an ordinary `cargo build` makes an image. A custom target without `crt1.o` gets its
+//! The host's own `crt1.o` brings `_start`, which calls `__libc_start_main` as it does in every C
+//! program; that is in [`relocate`] and calls [`start`]. So an ordinary `cargo build` makes an image. A custom target without `crt1.o` gets its
 //! `_start` from here too.
 
 mod arguments;
@@ -11,6 +11,7 @@ mod entry;
 mod hop;
 mod linux;
 mod path;
+mod relocate;
 mod tls;
 
 use crate::{boot, call, env, process};
@@ -24,9 +25,8 @@ type Main = unsafe extern "C" fn(c_int, *const *const c_char, *const *const c_ch
 /// The first Rust code that runs.
 ///
 /// # Safety
-/// Called once, by `_start`, with what the System V ABI puts on the stack of a new process.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn __libc_start_main(main: Main, argc: c_int, argv: *const *const c_char) -> c_int {
+/// Called once, with what the System V ABI puts on the stack of a new process.
+unsafe extern "C" fn start(main: Main, argc: c_int, argv: *const *const c_char) -> c_int {
     // SAFETY: the caller's promise.
     let block = unsafe { ArgumentBlock::new(argc, argv) };
     let Some(info) = block.auxiliary(AT_CORACLE) else { hop::hop(&block) };

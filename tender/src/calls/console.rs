@@ -162,6 +162,14 @@ impl State {
         }
         let (list, count) = (vectors.entries.as_ptr(), vectors.entries.len() as libc::c_int);
         loop {
+            // News that came before the call ends a read that would wait for input. A write it does
+            // not: programs write on regardless, and would only ask again.
+            if events == libc::POLLIN
+                && self.events.has_news()
+                && !poll(descriptor, events, Some(Duration::ZERO))
+            {
+                return Reply::Result(Err(CallError::Interrupted));
+            }
             // SAFETY: each entry lies in guest memory, which outlives the call; the kernel reads or
             // writes it as it would any buffer that another thread may change.
             let moved = unsafe {

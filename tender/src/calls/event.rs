@@ -123,13 +123,18 @@ impl State {
                 _ => Some(Duration::from_nanos(deadline.saturating_sub(self.clock.monotonic_ns()))),
             };
             let mut ready = self.events.take(sources);
-            let poll = if ready.is_empty() { left } else { Some(Duration::ZERO) };
+            // What is pending now was not asked for: it ends a wait that would block.
+            let interrupted = self.events.has_news();
+            let poll = if ready.is_empty() && !interrupted { left } else { Some(Duration::ZERO) };
             let wants_input = sources.contains(EventSources::CONSOLE_INPUT);
             if context.console.wait_for_input(wants_input, poll) {
                 ready |= EventSources::CONSOLE_INPUT;
             }
             if !ready.is_empty() || left.is_some_and(|left| left.is_zero()) {
                 return Reply::Result(Ok(ready.bits()));
+            }
+            if interrupted {
+                return Reply::Result(Err(CallError::Interrupted));
             }
         }
     }

@@ -92,16 +92,18 @@ impl Instance<'_> {
         if let Some(limit) = limit {
             self.machine.kicker().arm(limit);
         }
+        // A request made before the kicker was armed for the limit has had its own kick overwritten.
+        let mut ended = self.stop();
         let end = loop {
+            if let Some(end) = ended {
+                break end;
+            }
             let exit = self.machine.run();
             let came_back = self.statistics.is_some().then(Instant::now);
             let reason = self.reason(exit);
-            let end = self.handle(exit, console, log);
+            ended = self.handle(exit, console, log);
             if let (Some(came_back), Some(statistics)) = (came_back, &mut self.statistics) {
                 statistics.add(reason, came_back.elapsed());
-            }
-            if let Some(end) = end {
-                break end;
             }
         };
         self.machine.kicker().disarm();
@@ -174,18 +176,16 @@ impl Instance<'_> {
         })
     }
 
-    fn kicked(&mut self) -> Option<End> {
-        let end = self.stop();
-        if end.is_none() {
-            // The request is one that the guest has subscribed to: it is kept for it.
-            match self.state.events.deadline {
-                Some(deadline) => {
-                    self.machine.kicker().arm(deadline.saturating_duration_since(Instant::now()));
-                }
-                None => self.machine.kicker().disarm(),
+    fn kicked(&self) -> Option<End> {
+        // First the timer, then the look: a request made in between arms the timer again.
+        match self.state.events.deadline {
+            Some(deadline) => {
+                self.machine.kicker().arm(deadline.saturating_duration_since(Instant::now()));
             }
+            None => self.machine.kicker().disarm(),
         }
-        end
+        // Without a reason to stop, the request is one that the guest has subscribed to: it is kept.
+        self.stop()
     }
 
     /// Reads what the CPU pushed for a fault at CPL 3: error code (for some), RIP, CS, RFLAGS, RSP,

@@ -1,0 +1,6 @@
+//! What several test guests share.
+#![no_std]
+
+pub mod boot;
+pub mod hostile;
+pub mod random;
