@@ -6,7 +6,7 @@
 //! is not on it the guest does not see, whatever the CPU has. Field layouts: Intel SDM volume 2,
 //! "CPUID"; AMD APM volume 3, appendix E.
 
-use kvm_bindings::{CpuId, kvm_cpuid_entry2};
+use kvm_bindings::{CpuId, KVM_CPUID_FLAG_SIGNIFCANT_INDEX, kvm_cpuid_entry2};
 use std::arch::x86_64::{__cpuid_count, _xgetbv};
 
 /// Leaf 1, ECX: SSE3, PCLMULQDQ, SSSE3, FMA, CX16, SSE4.1, SSE4.2, MOVBE, POPCNT, AES, XSAVE,
@@ -140,7 +140,10 @@ struct Table(Vec<kvm_cpuid_entry2>);
 impl Table {
     fn host(&self, leaf: u32, subleaf: u32) -> kvm_cpuid_entry2 {
         let found = __cpuid_count(leaf, subleaf);
+        // Leaves whose answer depends on ECX. Without the flag, KVM answers for all subleaves.
+        let flags = if matches!(leaf, 7 | 0xd) { KVM_CPUID_FLAG_SIGNIFCANT_INDEX } else { 0 };
         kvm_cpuid_entry2 {
+            flags,
             function: leaf,
             index: subleaf,
             eax: found.eax,
@@ -157,10 +160,6 @@ impl Table {
 
     /// Leaf 0xd: what `xsave` stores and where.
     fn add_state_components(&mut self, xcr0: u64) {
-        let indexed = |mut entry: kvm_cpuid_entry2| {
-            entry.flags = kvm_bindings::KVM_CPUID_FLAG_SIGNIFCANT_INDEX;
-            entry
-        };
         let mut all = self.host(0xd, 0);
         all.eax &= xcr0 as u32;
         all.edx = 0;
@@ -177,7 +176,7 @@ impl Table {
         if let Some(all) = entries.first_mut() {
             (all.ebx, all.ecx) = (size, size);
         }
-        self.0.extend(entries.into_iter().map(indexed));
+        self.0.extend(entries);
     }
 
     /// Leaves from 0x8000_0000. Answers whether the time stamp counter is invariant.

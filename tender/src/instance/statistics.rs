@@ -42,7 +42,7 @@ fn class(ns: u64) -> usize {
 fn class_end(class: usize) -> u64 {
     let (octave, quarter) = (class as u32 / PER_OCTAVE, class as u64 % u64::from(PER_OCTAVE));
     let start = 1_u64 << octave;
-    start.saturating_add((start / 4).saturating_mul(quarter + 1)).saturating_sub(1).max(start)
+    (start - 1 + start / 4 * (quarter + 1)).max(start)
 }
 
 impl ExitStatistics {

@@ -58,6 +58,7 @@ impl World {
             stack: Extent { start: 0x2000_0000_0000, length: 2 << 20 },
             heap: Extent { start: 0x3000_0000_0000, length: 64 << 20 },
             system: Extent { start: 0x4000_0000_0000, length: 1 << 20 },
+            stack_skip: 0,
         };
         let pages = |start, count| Extent { start, length: count * PAGE };
         let (r, rw, rx) = (Rights::READ, Rights::READ | Rights::WRITE, Rights::READ | Rights::EXECUTE);

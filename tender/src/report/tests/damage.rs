@@ -78,8 +78,7 @@ proptest! {
             image,
             stack: Extent { start: STACK, length: 1 << 16 },
             heap: nowhere,
-            system: nowhere,
-        };
+            system: nowhere, stack_skip: 0 };
         let scene = Scene {
             image_path: path, image_file: &file, symbols: None, build_id: None, places: &places, memory: &memory, entry_return: None,
         };

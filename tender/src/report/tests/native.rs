@@ -55,6 +55,7 @@ impl Own {
             stack: stack.expect("there is a stack"),
             heap: nowhere,
             system: nowhere,
+            stack_skip: 0,
         };
         let image = File::open(&path).expect("opens");
         let build_id = ElfFile::open(&image).expect("parses").build_id();
