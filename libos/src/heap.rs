@@ -1,8 +1,12 @@
 //! The heap: `talc` behind a lock, growing on demand into the memory that the tender set aside.
 //!
 //! The host backs memory when it is first touched, and an allocator writes its marks at both ends of
-//! what it is given. So it is given the heap in steps that double, and a program that needs little
-//! costs little.
+//! what it is given. So it is given the heap in steps, and a program that needs little costs little:
+//!
+//! 1. the beginning of the first large page, which the host backs in small pages;
+//! 2. what follows that large page, in steps that double: the host backs it in large pages, so that
+//!    large blocks cost few faults;
+//! 3. when all that is used up, the rest of the first large page.
 
 use crate::sync::Lock;
 use crate::{boot, panic};
@@ -14,10 +18,15 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use talc::base::{Talc, binning::Binning};
 use talc::source::Source;
 
-/// The first step by which the heap grows, and the grain of all.
+/// How much of the first large page is given out before any other.
+const SMALL_PART: usize = 256 << 10;
+/// The first step by which the large part grows, and the grain of all.
 const SMALLEST_STEP: usize = LARGE_PAGE as usize;
 /// The largest step, unless one allocation needs more.
 const LARGEST_STEP: usize = 64 << 20;
+
+/// More than the allocator's own marks take around a block and at the ends of a part.
+const MARKS: usize = 4096;
 
 /// Bytes at the heap's start that are not the allocator's.
 static TAKEN: AtomicUsize = AtomicUsize::new(0);
@@ -104,19 +113,54 @@ pub(crate) fn take(bytes: usize) -> *mut u8 {
 /// How far the allocator has been given the heap.
 #[derive(Debug)]
 struct Growth {
-    /// The end of what it was given, if it was given anything.
-    end: Option<NonNull<u8>>,
-    /// How much it is given next.
+    /// The part within the first large page.
+    small: Part,
+    /// The part behind it.
+    large: Part,
+    /// How much the large part grows by next.
     step: usize,
     /// Bytes that are allocated.
     used: usize,
 }
 
+/// A run of the heap of which the allocator has the beginning.
+#[derive(Debug, Clone, Copy)]
+struct Part {
+    /// The end of what it was given, if it was given anything.
+    end: Option<NonNull<u8>>,
+}
+
 // SAFETY: what `end` points to belongs to no thread.
-unsafe impl Send for Growth {}
+unsafe impl Send for Part {}
 
 impl Growth {
-    const NEW: Growth = Growth { end: None, step: SMALLEST_STEP, used: 0 };
+    const NEW: Growth =
+        Growth { small: Part { end: None }, large: Part { end: None }, step: SMALLEST_STEP, used: 0 };
+}
+
+impl Part {
+    /// Gives the allocator what lies between the part's end, or `start` while it has nothing of it,
+    /// and `new_end`.
+    fn grow<B: Binning>(
+        mut self,
+        talc: &mut Talc<Growth, B>,
+        start: usize,
+        new_end: usize,
+    ) -> Result<Part, ()> {
+        if self.end.map_or(start, |end| end.addr().get()) >= new_end {
+            return Err(());
+        }
+        // SAFETY: from the start to the new end the heap is nobody else's, and `end` is what the
+        // allocator itself gave as the end of what it has.
+        let end = unsafe {
+            match self.end {
+                Some(end) => Some(talc.extend(end, core::ptr::with_exposed_provenance_mut(new_end))),
+                None => talc.claim(core::ptr::with_exposed_provenance_mut(start), new_end - start),
+            }
+        };
+        self.end = Some(end.ok_or(())?);
+        Ok(self)
+    }
 }
 
 // SAFETY: `acquire` reaches the allocator only through its argument.
@@ -125,28 +169,28 @@ unsafe impl Source for Growth {
     fn acquire<B: Binning>(talc: &mut Talc<Growth, B>, layout: Layout) -> Result<(), ()> {
         let heap = boot::info().heap;
         let limit = (heap.address.0 + heap.length) as usize;
-        let start = match talc.source.end {
-            Some(end) => end.addr().get(),
-            None => heap.address.0 as usize + TAKEN.load(Ordering::Relaxed),
-        };
+        let start = heap.address.0 as usize + TAKEN.load(Ordering::Relaxed);
+        let large_start = start.next_multiple_of(SMALLEST_STEP).max(heap.address.0 as usize + SMALLEST_STEP);
         // Room for the request wherever it must be aligned, and for the allocator's own marks.
-        let needed = layout.size().saturating_add(layout.align()).saturating_add(SMALLEST_STEP);
-        if layout.size() > size() || start >= limit {
-            return Err(());
+        let needed = layout.size().saturating_add(layout.align()).saturating_add(MARKS);
+
+        let small_end = (heap.address.0 as usize + SMALL_PART).min(limit);
+        let (small, large) = (talc.source.small, talc.source.large);
+        if small.end.is_none() && start.saturating_add(needed) <= small_end {
+            talc.source.small = small.grow(talc, start, small_end)?;
+            return Ok(());
         }
-        let wanted = start.saturating_add(needed.max(talc.source.step));
-        let new_end = wanted.checked_next_multiple_of(SMALLEST_STEP).unwrap_or(limit).min(limit);
-        talc.source.step = (talc.source.step * 2).min(LARGEST_STEP);
-        let new_end = core::ptr::with_exposed_provenance_mut(new_end);
-        // SAFETY: from the start to the limit the heap is nobody else's, and `end` is what the
-        // allocator itself gave as the end of what it has.
-        let end = unsafe {
-            match talc.source.end {
-                Some(end) => Some(talc.extend(end, new_end)),
-                None => talc.claim(core::ptr::with_exposed_provenance_mut(start), new_end.addr() - start),
+        let from = large.end.map_or(large_start, |end| end.addr().get());
+        let wanted = from.saturating_add(needed.max(talc.source.step));
+        let wanted = wanted.checked_next_multiple_of(SMALLEST_STEP).unwrap_or(limit).min(limit);
+        if layout.size() <= limit.saturating_sub(from) || large.end.is_some() {
+            talc.source.step = (talc.source.step * 2).min(LARGEST_STEP);
+            if let Ok(grown) = large.grow(talc, large_start, wanted) {
+                talc.source.large = grown;
+                return Ok(());
             }
-        };
-        talc.source.end = Some(end.ok_or(())?);
+        }
+        talc.source.small = small.grow(talc, start, large_start.min(limit))?;
         Ok(())
     }
 }

@@ -6,9 +6,9 @@
 //! themselves relocated.
 
 use super::Main;
+use coracle_hypercall::boot::AT_CORACLE;
 use core::arch::naked_asm;
 use core::ffi::{c_char, c_int};
-use coracle_hypercall::boot::AT_CORACLE;
 
 /// What `_start` calls: relocates the program where nobody else has, and goes on in Rust.
 ///
@@ -17,7 +17,11 @@ use coracle_hypercall::boot::AT_CORACLE;
 /// dynamic section `DT_RELA` and `DT_RELASZ`, of relocations `R_X86_64_RELATIVE`.
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
-pub(super) unsafe extern "C" fn __libc_start_main(main: Main, argc: c_int, argv: *const *const c_char) -> c_int {
+pub(super) unsafe extern "C" fn __libc_start_main(
+    main: Main,
+    argc: c_int,
+    argv: *const *const c_char,
+) -> c_int {
     naked_asm!(
         ".cfi_startproc",
         "mov esi, esi",
