@@ -6,6 +6,8 @@ mod bench;
 mod build;
 mod ci;
 mod dist;
+#[cfg(test)]
+mod documents;
 mod guests;
 mod kvm;
 mod licences;
