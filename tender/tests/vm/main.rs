@@ -3,7 +3,19 @@
 //! All programs that they start lie in the directory that `CORACLE_TEST_DIR` names; `cargo xtask
 //! test` builds and fills it. No test calls cargo, so that the directory can be carried elsewhere.
 
+mod child;
+mod library;
 mod support;
 
 mod readme;
+mod arguments;
+mod bad_images;
+mod calls;
+mod console;
+mod examples;
+mod many;
+mod scratch;
+mod signals;
+mod statuses;
+mod time;
 mod timeouts;
