@@ -157,17 +157,19 @@ pub fn log(level: Level, target: &str, message: &str) -> Result<(), CallError> {
     check(unsafe { raw(Call::Log as u64, address(&raw const record), 0, 0, 0) }).map(drop)
 }
 
-/// Gives pages new rights.
+/// Gives pages new rights and answers for how many bytes, from the start of the range: one call may
+/// not do for all of a long one.
 ///
 /// # Errors
-/// [`BadArgument`](CallError::BadArgument) for a range that is not of whole pages or not within the
-/// heap or stack, [`Denied`](CallError::Denied) for rights that the image may not have.
+/// [`BadArgument`](CallError::BadArgument) for a range that is not of whole pages,
+/// [`BadAddress`](CallError::BadAddress) for one that is not within the heap or stack,
+/// [`Denied`](CallError::Denied) for rights that the image may not have.
 ///
 /// # Safety
 /// Nothing that the program still uses may lose the rights it needs.
-pub unsafe fn memory_rights(address: u64, length: u64, rights: Rights) -> Result<(), CallError> {
+pub unsafe fn memory_rights(address: u64, length: u64, rights: Rights) -> Result<usize, CallError> {
     // SAFETY: the caller's promise.
-    check(unsafe { raw(Call::MemoryRights as u64, address, length, rights.bits(), 0) }).map(drop)
+    check(unsafe { raw(Call::MemoryRights as u64, address, length, rights.bits(), 0) })
 }
 
 /// A text as the contract's structures name it.

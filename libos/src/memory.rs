@@ -12,12 +12,21 @@ use coracle_hypercall::error::CallError;
 /// [`permissions!(CODE_AT_RUN_TIME)`](crate::permissions!) becomes executable.
 ///
 /// # Errors
-/// [`BadArgument`](CallError::BadArgument) for another range, [`Denied`](CallError::Denied) for
-/// rights that the program may not have.
+/// [`BadAddress`](CallError::BadAddress) for a range elsewhere,
+/// [`BadArgument`](CallError::BadArgument) for one that is not of whole pages,
+/// [`Denied`](CallError::Denied) for rights that the program may not have.
 ///
 /// # Safety
 /// Whatever the program still does with the range, it may do under the new rights.
 pub unsafe fn set_rights(start: *mut u8, length: usize, rights: Rights) -> Result<(), CallError> {
-    // SAFETY: the caller's promise.
-    unsafe { call::memory_rights(start.expose_provenance() as u64, length as u64, rights) }
+    let start = start.expose_provenance() as u64;
+    let mut done = 0;
+    loop {
+        let left = (length - done) as u64;
+        // SAFETY: the caller's promise. The tender answers for no more than it is asked.
+        done += unsafe { call::memory_rights(start + done as u64, left, rights) }?;
+        if done >= length {
+            return Ok(());
+        }
+    }
 }

@@ -1,6 +1,10 @@
 //! GDT, IDT and TSS (Intel SDM volume 3, sections 3.4.5, 7.14 and 8.7; AMD APM volume 2, chapters 4, 8
 //! and 12). All three share one page, which nobody writes once the guest runs: the accessed and
 //! busy bits are set from the start.
+//!
+//! The selectors are those of Linux on x86-64, and so are the empty entries. Instructions that show
+//! selectors do not fault at CPL 3, and where KVM or another backend runs the guest under the host's own
+//! GDT they would show the host's: so the guest finds the same everywhere.
 
 use super::{HYPERCALL_PORT, stub};
 use crate::layout::{FAULT_STACK, STUB, TABLES};
@@ -9,17 +13,18 @@ use coracle_hypercall::memory::PAGE;
 use x86_64::structures::gdt::DescriptorFlags;
 
 /// The selector of CPL-0 code.
-pub const SYSTEM_CODE: u16 = 0x08;
+pub const SYSTEM_CODE: u16 = 0x10;
 /// The selector of CPL-0 data, used as stack segment only.
-pub const SYSTEM_DATA: u16 = 0x10;
-/// The selector of CPL-3 data.
-pub const USER_DATA: u16 = 0x18 | 3;
+pub const SYSTEM_DATA: u16 = 0x18;
+/// The selector of CPL-3 data, used as stack segment only: the other segment registers are null.
+pub const USER_DATA: u16 = 0x28 | 3;
 /// The selector of CPL-3 code.
-pub const USER_CODE: u16 = 0x20 | 3;
+pub const USER_CODE: u16 = 0x30 | 3;
 /// The selector of the TSS.
-pub const TASK: u16 = 0x28;
+pub const TASK: u16 = 0x40;
 
-const GDT_ENTRIES: u64 = 7;
+/// The TSS has the last two.
+const GDT_ENTRIES: u64 = 10;
 /// The limit of the GDT.
 pub const GDT_LIMIT: u16 = (GDT_ENTRIES * 8 - 1) as u16;
 
@@ -68,10 +73,13 @@ fn gdt(tss: u64) -> [u64; GDT_ENTRIES as usize] {
     let task = limit | (tss & 0xff_ffff) << 16 | 0x8b << 40 | (tss >> 24 & 0xff) << 56;
     [
         0,
+        0,
         DescriptorFlags::KERNEL_CODE64.bits(),
         DescriptorFlags::KERNEL_DATA.bits(),
+        0,
         DescriptorFlags::USER_DATA.bits(),
         DescriptorFlags::USER_CODE64.bits(),
+        0,
         task,
         tss >> 32,
     ]

@@ -17,18 +17,17 @@ const APIC_BASE: u64 = 0xfee0_0900;
 /// The system registers for page tables at `root` and a system place at `system`.
 #[must_use]
 pub fn system_registers(root: u64, system: u64, features: &Features) -> kvm_sregs {
-    let data = user_segment(USER_DATA, 3, false);
     let mut cr4 = Cr4Flags::PHYSICAL_ADDRESS_EXTENSION | Cr4Flags::OSFXSR | Cr4Flags::OSXMMEXCPT_ENABLE;
     cr4.set(Cr4Flags::FSGSBASE, features.fsgsbase);
     cr4.set(Cr4Flags::OSXSAVE, features.xcr0 != 0);
     cr4.set(Cr4Flags::USER_MODE_INSTRUCTION_PREVENTION, features.umip);
     kvm_sregs {
         cs: user_segment(USER_CODE, 11, true),
-        ss: data,
-        ds: data,
-        es: data,
-        fs: data,
-        gs: data,
+        ss: user_segment(USER_DATA, 3, false),
+        ds: NULL,
+        es: NULL,
+        fs: NULL,
+        gs: NULL,
         tr: kvm_segment {
             base: system + TABLES + TSS_OFFSET,
             limit: TSS_LIMIT,
@@ -37,7 +36,7 @@ pub fn system_registers(root: u64, system: u64, features: &Features) -> kvm_sreg
             present: 1,
             ..kvm_segment::default()
         },
-        ldt: kvm_segment { unusable: 1, ..kvm_segment::default() },
+        ldt: NULL,
         gdt: kvm_dtable { base: system + TABLES, limit: GDT_LIMIT, ..kvm_dtable::default() },
         idt: kvm_dtable { base: system + TABLES + IDT_OFFSET, limit: IDT_LIMIT, ..kvm_dtable::default() },
         cr0: (Cr0Flags::PROTECTED_MODE_ENABLE
@@ -55,6 +54,23 @@ pub fn system_registers(root: u64, system: u64, features: &Features) -> kvm_sreg
         ..kvm_sregs::default()
     }
 }
+
+/// A segment register with the null selector. Code of 64 bits uses it all the same.
+const NULL: kvm_segment = kvm_segment {
+    base: 0,
+    limit: 0,
+    selector: 0,
+    type_: 0,
+    present: 0,
+    dpl: 0,
+    db: 0,
+    s: 0,
+    l: 0,
+    g: 0,
+    avl: 0,
+    unusable: 1,
+    padding: 0,
+};
 
 /// A flat segment for CPL 3; `type_` as in a descriptor, with the accessed bit.
 fn user_segment(selector: u16, type_: u8, code: bool) -> kvm_segment {

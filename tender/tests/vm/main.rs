@@ -5,16 +5,17 @@
 
 mod child;
 mod library;
+mod scratch;
 mod support;
 
-mod readme;
 mod arguments;
 mod bad_images;
 mod calls;
 mod console;
 mod examples;
 mod many;
-mod scratch;
+mod readme;
+mod rights;
 mod signals;
 mod statuses;
 mod time;
