@@ -9,7 +9,7 @@ use std::sync::Once;
 use std::time::Duration;
 
 thread_local! {
-    /// `immediate_exit` of the vCPU that this thread runs, null when it runs none.
+    /// `immediate_exit` of the vCPU that this thread ran last, null when that is gone.
     static IMMEDIATE_EXIT: Cell<*mut u8> = const { Cell::new(ptr::null_mut()) };
 }
 
@@ -29,7 +29,7 @@ const REPEAT: Duration = Duration::from_millis(10);
 extern "C" fn on_kick(_: libc::c_int) {
     let flag = IMMEDIATE_EXIT.get();
     if !flag.is_null() {
-        // SAFETY: the pointer is non-null only while this thread's vCPU has its page mapped.
+        // SAFETY: the pointer is non-null only while its `Target` lives, on this thread.
         unsafe { flag.write_volatile(1) };
     }
 }
@@ -105,18 +105,27 @@ impl Drop for Kicker {
     }
 }
 
-/// Lets kicks of this thread reach the vCPU whose `immediate_exit` is at `flag`, as long as it lives.
-pub(super) struct Target;
+/// Where kicks of this thread write: `immediate_exit` of the vCPU that it ran last, until that is
+/// gone. A kick that comes while the tender works for the guest so holds for its next entry.
+#[derive(Debug)]
+pub(super) struct Target(*mut u8);
 
 impl Target {
+    /// A target that nothing aims at yet. `flag` stays mapped as long as this lives.
     pub(super) fn new(flag: *mut u8) -> Target {
-        IMMEDIATE_EXIT.set(flag);
-        Target
+        Target(flag)
+    }
+
+    /// From now on this thread's kicks reach this target.
+    pub(super) fn aim(&self) {
+        IMMEDIATE_EXIT.set(self.0);
     }
 }
 
 impl Drop for Target {
     fn drop(&mut self) {
-        IMMEDIATE_EXIT.set(ptr::null_mut());
+        if IMMEDIATE_EXIT.get() == self.0 {
+            IMMEDIATE_EXIT.set(ptr::null_mut());
+        }
     }
 }

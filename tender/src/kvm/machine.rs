@@ -45,7 +45,8 @@ pub struct Start {
 /// One VM with one vCPU. It is run by the thread that made it.
 #[derive(Debug)]
 pub struct Machine {
-    // Fields are dropped in this order: the vCPU before its VM, both before the memory they map.
+    // Fields are dropped in this order: what points into the vCPU first, the vCPU before its VM, both before the memory they map.
+    target: Target,
     vcpu: VcpuFd,
     vm: VmFd,
     kicker: Arc<Kicker>,
@@ -88,7 +89,16 @@ impl Machine {
             }
             vcpu.set_xcrs(&xcrs).map_err(refused("switch on the vCPU's extended state"))?;
         }
-        Ok(Machine { vcpu, vm, kicker, stub: start.system + STUB, memory, bound_to_thread: PhantomData })
+        let target = Target::new(&raw mut vcpu.get_kvm_run().immediate_exit);
+        Ok(Machine {
+            target,
+            vcpu,
+            vm,
+            kicker,
+            stub: start.system + STUB,
+            memory,
+            bound_to_thread: PhantomData,
+        })
     }
 
     /// The guest's memory.
@@ -105,8 +115,7 @@ impl Machine {
 
     /// Runs the guest until it comes back.
     pub fn run(&mut self) -> Exit {
-        let flag = &raw mut self.vcpu.get_kvm_run().immediate_exit;
-        let target = Target::new(flag);
+        self.target.aim();
         let found = self.vcpu.run();
         let exit = match found {
             Ok(VcpuExit::IoOut(port, data)) => port_exit(port, data.len(), true),
@@ -129,9 +138,10 @@ impl Machine {
                 errno => Exit::Dead(Dead::Run(errno)),
             },
         };
-        drop(target);
-        // A kick has now been seen, whether it came before, during or after the run.
-        self.vcpu.set_kvm_immediate_exit(0);
+        if exit == Exit::Kicked {
+            // Seen. What the kick is for is looked for after this.
+            self.vcpu.set_kvm_immediate_exit(0);
+        }
         match exit {
             Exit::Port { port, width: 1, write: true } if port == u16::from(FAULT_PORT) => {
                 match self.stub_fault() {
