@@ -1,5 +1,6 @@
 //! `coracle doctor`.
 
+use super::say::show;
 use clap::Args;
 use coracle_hypercall::version;
 use coracle_tender::kvm::{Host, HostError};
@@ -56,15 +57,15 @@ enum State {
 impl Doctor {
     pub(super) fn carry_out(&self) -> ExitCode {
         let diagnosis = diagnose();
+        let status = if diagnosis.runs { ExitCode::SUCCESS } else { ExitCode::FAILURE };
         if self.json {
             match serde_json::to_string_pretty(&diagnosis) {
-                Ok(json) => println!("{json}"),
-                Err(error) => return super::refuse(error),
+                Ok(json) => show(json + "\n", status),
+                Err(error) => super::refuse(error),
             }
         } else {
-            print!("{diagnosis}");
+            show(diagnosis, status)
         }
-        if diagnosis.runs { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 }
 

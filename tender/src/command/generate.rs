@@ -1,8 +1,8 @@
 //! Completions and the man page, made from the command line's own description.
 
 use super::refuse;
+use super::say::show;
 use clap::{Args, CommandFactory};
-use std::io;
 use std::process::ExitCode;
 
 /// Prints a completion script for a shell
@@ -16,8 +16,9 @@ pub(super) struct Completions {
 
 impl Completions {
     pub(super) fn carry_out<C: CommandFactory>(&self) -> ExitCode {
-        clap_complete::generate(self.shell, &mut C::command(), "coracle", &mut io::stdout());
-        ExitCode::SUCCESS
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut C::command(), "coracle", &mut script);
+        show(String::from_utf8_lossy(&script), ExitCode::SUCCESS)
     }
 }
 
@@ -27,8 +28,9 @@ pub(super) struct Man;
 
 impl Man {
     pub(super) fn carry_out<C: CommandFactory>(&self) -> ExitCode {
-        match clap_mangen::Man::new(C::command()).render(&mut io::stdout()) {
-            Ok(()) => ExitCode::SUCCESS,
+        let mut page = Vec::new();
+        match clap_mangen::Man::new(C::command()).render(&mut page) {
+            Ok(()) => show(String::from_utf8_lossy(&page), ExitCode::SUCCESS),
             Err(error) => refuse(format_args!("cannot write the man page: {error}")),
         }
     }

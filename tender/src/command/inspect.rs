@@ -1,6 +1,7 @@
 //! `coracle inspect`.
 
 use super::refuse;
+use super::say::show;
 use clap::Args;
 use coracle_tender::image::inspect::Inspection;
 use std::path::PathBuf;
@@ -24,12 +25,11 @@ impl Inspect {
         };
         if self.json {
             match serde_json::to_string_pretty(&inspection) {
-                Ok(json) => println!("{json}"),
-                Err(error) => return refuse(error),
+                Ok(json) => show(json + "\n", ExitCode::SUCCESS),
+                Err(error) => refuse(error),
             }
         } else {
-            println!("{inspection}");
+            show(format_args!("{inspection}\n"), ExitCode::SUCCESS)
         }
-        ExitCode::SUCCESS
     }
 }

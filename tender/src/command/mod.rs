@@ -4,6 +4,7 @@ mod doctor;
 mod generate;
 mod inspect;
 mod run;
+mod say;
 mod signals;
 mod statistics;
 mod value;
@@ -54,6 +55,6 @@ pub(crate) fn run() -> ExitCode {
 
 /// Says why nothing was started, and gives the status for that.
 fn refuse(error: impl Display) -> ExitCode {
-    eprintln!("coracle: {error}");
+    say::say(format_args!("coracle: {error}\n"));
     ExitCode::from(exit::TENDER)
 }

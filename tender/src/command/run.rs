@@ -1,5 +1,6 @@
 //! `coracle run`.
 
+use super::say::say;
 use super::{refuse, signals, statistics, value};
 use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
@@ -91,7 +92,7 @@ impl Run {
         let status = match instance.report(&end, self.symbols.as_deref()) {
             Some(report) => {
                 if !quiet {
-                    eprint!("{report}");
+                    say(&report);
                 }
                 report.status()
             }
@@ -112,12 +113,12 @@ fn explain(end: &End, image: &Image, timeout: Option<Duration>) {
     let name = image.path().display();
     match end {
         End::TimedOut => {
-            eprintln!(
-                "coracle: {name}: still running after {:?} (--timeout): ended",
+            say(format_args!(
+                "coracle: {name}: still running after {:?} (--timeout): ended\n",
                 timeout.unwrap_or_default()
-            );
+            ));
         }
-        End::Dead(dead) => eprintln!("coracle: {name}: {dead}"),
+        End::Dead(dead) => say(format_args!("coracle: {name}: {dead}\n")),
         _ => {}
     }
 }
@@ -130,5 +131,5 @@ fn print_log(entry: &LogEntry) {
         Level::Debug => "DEBUG",
         Level::Trace => "TRACE",
     };
-    eprintln!("{level} {}: {}", entry.target, entry.message);
+    say(format_args!("{level} {}: {}\n", entry.target, entry.message));
 }

@@ -23,7 +23,7 @@ pub(super) fn print(statistics: &Statistics, format: Format) {
             Err(error) => format!("coracle: cannot show statistics: {error}\n"),
         },
     };
-    eprint!("{text}");
+    super::say::say(text);
 }
 
 /// What KVM counts of a vCPU that says where time goes, with words for it.
