@@ -21,9 +21,19 @@ fn every_refusal_is_the_one_that_the_contract_promises() {
     if no_kvm() {
         return;
     }
-    let ended = output(run::<&str>(&[], guest("call_errors"), &[]));
+    let ended = output(run::<&str>(&["--quiet"], guest("call_errors"), &[]));
     let wrong = String::from_utf8_lossy(&ended.stdout);
     assert_eq!(ended.status.code(), Some(0), "{wrong}{}", stderr(&ended));
+}
+
+#[test]
+fn a_call_that_is_given_too_much_moves_what_a_call_may_move() {
+    if no_kvm() {
+        return;
+    }
+    let mut command = run::<&str>(&["--mem", "128M"], guest("long_transfer"), &[]);
+    let status = command.stdout(Stdio::null()).status().expect("coracle starts");
+    assert_eq!(status.code(), Some(0));
 }
 
 #[test]

