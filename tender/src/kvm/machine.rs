@@ -45,7 +45,8 @@ pub struct Start {
 /// One VM with one vCPU. It is run by the thread that made it.
 #[derive(Debug)]
 pub struct Machine {
-    // Fields are dropped in this order: what points into the vCPU first, the vCPU before its VM, both before the memory they map.
+    // Fields are dropped in this order: what points into the vCPU, the vCPU, its VM, and then the
+    // memory that they map.
     target: Target,
     vcpu: VcpuFd,
     vm: VmFd,
