@@ -168,6 +168,23 @@ fn a_hypervisor_cannot_be_started() {
     ]);
 }
 
+#[test]
+fn entering_a_kernel_by_sysenter_faults() {
+    all_fault(&[marked!(=> "sysenter")]);
+}
+
+/// One KVM goes to where the kernel would have its entry: nowhere, at address 0.
+#[test]
+fn entering_a_kernel_by_syscall_faults() {
+    if no_kvm() {
+        return;
+    }
+    let fault = run(code!("mov r15d, 0x15", "syscall", "mov r15d, 0")).fault();
+    assert_eq!(fault.registers.r15, 0x15, "{fault:x?}");
+    let nowhere = (fault.vector, fault.error_code, fault.address) == (PAGE_FAULT, 0x14, 0);
+    assert!(nowhere || fault.vector == INVALID_OPCODE, "{fault:x?}");
+}
+
 /// KVMs differ in what these do at CPL 3: fault, or come back, or put the instruction in place that
 /// the CPU at hand has, which is a write to where nothing may be written. None may reach a
 /// hypervisor's services (number 9 would be the pairing of clocks, which writes to memory).

@@ -33,8 +33,10 @@ fn draws() -> Vec<Places> {
         .collect()
 }
 
-/// What is placed, by name.
-const PLACED: [(&str, fn(&Places) -> u64); 4] = [
+/// Something that is placed: its name, and where it starts.
+type Placed = (&'static str, fn(&Places) -> u64);
+
+const PLACED: [Placed; 4] = [
     ("image", |places| places.image.start),
     ("stack", |places| places.stack.start),
     ("heap", |places| places.heap.start),
