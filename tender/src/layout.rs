@@ -64,7 +64,7 @@ pub enum LayoutError {
 
 /// A size in bytes as `--mem` takes it.
 fn size(bytes: u64) -> String {
-    if bytes % (1 << 20) == 0 { format!("{}M", bytes >> 20) } else { format!("{bytes}") }
+    if bytes.is_multiple_of(1 << 20) { format!("{}M", bytes >> 20) } else { format!("{bytes}") }
 }
 
 /// A run of addresses.

@@ -32,7 +32,8 @@ impl State {
     ) -> Result<u64, CallError> {
         let rights = Rights::from_bits(rights).ok_or(CallError::BadArgument)?;
         let end = address.checked_add(length).ok_or(CallError::BadArgument)?;
-        if (address | length) % PAGE != 0 || (!rights.is_empty() && !rights.contains(Rights::READ)) {
+        if !(address | length).is_multiple_of(PAGE) || (!rights.is_empty() && !rights.contains(Rights::READ))
+        {
             return Err(CallError::BadArgument);
         }
         if rights.contains(Rights::WRITE | Rights::EXECUTE) {

@@ -44,8 +44,8 @@ pub const TSS_LIMIT: u32 = (TSS_FIXED + BITMAP_PORTS / 8) as u32;
 
 const _: () = {
     assert!(GDT_ENTRIES * 8 <= IDT_OFFSET);
-    assert!(IDT_OFFSET + IDT_LIMIT as u64 + 1 <= TSS_OFFSET);
-    assert!(TSS_OFFSET + TSS_LIMIT as u64 + 1 <= PAGE);
+    assert!(IDT_OFFSET + (IDT_LIMIT as u64) < TSS_OFFSET);
+    assert!(TSS_OFFSET + (TSS_LIMIT as u64) < PAGE);
     assert!((HYPERCALL_PORT as u64) < BITMAP_PORTS);
 };
 

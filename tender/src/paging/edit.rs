@@ -98,7 +98,7 @@ impl<M: EntryMemory> Editor<'_, M> {
                 flags.contains(PageTableFlags::PRESENT) && !flags.contains(PageTableFlags::HUGE_PAGE);
             let (at, level) = if is_table {
                 (entry_address(entry.addr().as_u64(), 1, here), 1)
-            } else if here % LARGE_PAGE == 0 && length - done >= LARGE_PAGE {
+            } else if here.is_multiple_of(LARGE_PAGE) && length - done >= LARGE_PAGE {
                 (directory, 2)
             } else {
                 let table = self.split(&entry)?;

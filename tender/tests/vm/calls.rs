@@ -86,6 +86,7 @@ fn random_calls_leave_nothing_behind_in_the_tender() {
 }
 
 /// The most memory, in KiB, that a command ever had. It must succeed.
+#[expect(clippy::zombie_processes, reason = "it is waited for by a call that tells more")]
 fn most_memory(command: &mut Command) -> i64 {
     let child = command.spawn().expect("coracle starts");
     let (mut status, mut usage) = (0, MaybeUninit::<libc::rusage>::zeroed());

@@ -17,7 +17,7 @@ const MANY: u64 = 200;
 /// What the guest `sum` prints.
 fn sum(seed: u64) -> String {
     let mut random = Random::new(seed);
-    let sum = (0..1 << 17).fold(0_u64, |sum, _| sum.rotate_left(1) ^ random.next());
+    let sum = (0..1 << 17).fold(0_u64, |sum, _| sum.rotate_left(1) ^ random.number());
     format!("{sum}\n")
 }
 

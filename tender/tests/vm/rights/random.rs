@@ -33,8 +33,10 @@ fn draws() -> Vec<Places> {
         .collect()
 }
 
+type Place = fn(&Places) -> u64;
+
 /// What is placed, by name.
-const PLACED: [(&str, fn(&Places) -> u64); 4] = [
+const PLACED: [(&str, Place); 4] = [
     ("image", |places| places.image.start),
     ("stack", |places| places.stack.start),
     ("heap", |places| places.heap.start),

@@ -30,12 +30,12 @@ fn main() -> ExitCode {
         let index = random.below(structures.len() as u64) as usize;
         structures[index] = slice(&mut random, &values);
         let number = match random.below(40) {
-            0 => random.next(),
+            0 => random.number(),
             other => other % Call::ALL.len() as u64,
         };
         let mut argument = || match random.below(10) {
-            0 => random.next(),
-            1 => random.next() >> random.below(64),
+            0 => random.number(),
+            1 => random.number() >> random.below(64),
             2 => place + random.below(1120),
             3..5 => random.below(70),
             _ => near(&mut random, &values),

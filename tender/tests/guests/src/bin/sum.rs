@@ -12,6 +12,6 @@ use guests::random::Random;
 fn main() {
     let seed = env::args().nth(1).and_then(|text| text.parse().ok()).expect("a number");
     let mut random = Random::new(seed);
-    let words: Vec<u64> = (0..1 << 17).map(|_| random.next()).collect();
+    let words: Vec<u64> = (0..1 << 17).map(|_| random.number()).collect();
     println!("{}", words.iter().fold(0_u64, |sum, word| sum.rotate_left(1) ^ word));
 }
