@@ -19,6 +19,7 @@ mod shell;
 mod stage;
 mod tender;
 mod test;
+mod variants;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;

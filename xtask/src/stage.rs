@@ -4,6 +4,7 @@
 //! coracle                                  the tender's command
 //! examples/{debug,release,stripped}/NAME   every example
 //! guests/{debug,release}/NAME              every test guest
+//! variants/NAME                            hello, linked in other ways
 //! tests/NAME                               the test programs    (only with --stage)
 //! run-tests                                a script that runs them    (only with --stage)
 //! ```
@@ -11,7 +12,7 @@
 use crate::guests::{EXAMPLES, Profile, TESTS};
 use crate::paths;
 use crate::shell::{Context, Failure, Result, cargo};
-use crate::tender;
+use crate::{tender, variants};
 use serde::Deserialize;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -33,7 +34,7 @@ pub(crate) fn images(directory: &Path) -> Result {
     for profile in [Profile::Debug, Profile::Release] {
         TESTS.copy_to(&directory.join("guests"), profile)?;
     }
-    Ok(())
+    variants::stage(&directory.join("variants"))
 }
 
 /// Lays out the same and the test programs themselves, linked statically, with a script to run them.

@@ -32,6 +32,11 @@ pub(crate) fn example(profile: &str, name: &str) -> PathBuf {
     directory().join("examples").join(profile).join(name)
 }
 
+/// hello, linked in another way.
+pub(crate) fn variant(name: &str) -> PathBuf {
+    directory().join("variants").join(name)
+}
+
 /// A test guest by name, built for release.
 pub(crate) fn guest(name: &str) -> PathBuf {
     directory().join("guests/release").join(name)

@@ -69,10 +69,11 @@ fn software_interrupts_are_refused_but_for_breakpoint_and_overflow() {
         if LET_THROUGH.contains(&number) && fault.vector == number {
             continue;
         }
-        // The manual's error code tells the gate, and one KVM gives #UD; some it passes over.
-        let gate = u64::from(number) * 8 + 2;
+        // The manual's error code tells the gate (QEMU counts gates of 16 bytes), and one KVM gives
+        // #UD; some it passes over.
+        let number = u64::from(number);
         let refused = match fault.vector {
-            GENERAL_PROTECTION => [gate, 0].contains(&fault.error_code),
+            GENERAL_PROTECTION => [number * 8 + 2, number * 16 + 2, 0].contains(&fault.error_code),
             vector => vector == INVALID_OPCODE,
         };
         assert!(refused, "int {number}: {fault:x?}");
@@ -80,10 +81,11 @@ fn software_interrupts_are_refused_but_for_breakpoint_and_overflow() {
 }
 
 #[test]
-fn the_breakpoint_for_hardware_debuggers_is_a_debug_exception() {
+fn the_breakpoint_for_hardware_debuggers_ends_the_guest() {
     if no_kvm() {
         return;
     }
     let fault = run(code!(".byte 0xf1")).fault();
-    assert_eq!(fault.vector, DEBUG, "{fault:x?}");
+    // QEMU does not know the instruction where KVM intercepts it.
+    assert!([DEBUG, INVALID_OPCODE].contains(&fault.vector), "{fault:x?}");
 }

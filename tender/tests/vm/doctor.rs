@@ -1,0 +1,76 @@
+//! `coracle doctor`.
+
+use crate::scratch::Scratch;
+use crate::support::{coracle, no_kvm, output, stderr, stdout, variant};
+use coracle_hypercall::exit;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+
+fn doctor(options: &[&str]) -> Command {
+    let mut command = Command::new(coracle());
+    command.arg("doctor").args(options);
+    command
+}
+
+#[test]
+fn doctor_succeeds_where_a_guest_ran_and_says_what_it_cost() {
+    if no_kvm() {
+        return;
+    }
+    let ended = output(doctor(&[]));
+    assert!(ended.status.success(), "{}", stdout(&ended));
+    assert!(stdout(&ended).contains("start to end") && stdout(&ended).ends_with("Guests run here.\n"));
+}
+
+#[test]
+fn doctor_says_the_same_as_json() {
+    if no_kvm() {
+        return;
+    }
+    let ended = output(doctor(&["--json"]));
+    let json: serde_json::Value = serde_json::from_slice(&ended.stdout).expect("JSON");
+    assert_eq!(json["runs"], true);
+    assert!(json["start_us"].as_f64().is_some_and(|time| time > 0.0));
+    assert!(json["call_us"].as_f64().is_some_and(|time| time > 0.0));
+}
+
+/// The command as somebody who may not open /dev/kvm: nobody, if these tests run as root and the
+/// device is not open to all.
+fn as_nobody(scratch: &Scratch, arguments: &[&str]) -> Option<Command> {
+    // SAFETY: the call has no preconditions.
+    let is_root = unsafe { libc::geteuid() } == 0;
+    let open_to_all = std::fs::metadata("/dev/kvm")
+        .is_ok_and(|device| std::os::unix::fs::PermissionsExt::mode(&device.permissions()) & 0o006 != 0);
+    if !is_root || open_to_all || !Path::new("/dev/kvm").exists() {
+        eprintln!("NOT RUN: only root can become somebody who may not open /dev/kvm");
+        return None;
+    }
+    // The directory of the tests' programs may be closed to others.
+    let copy = scratch.program("coracle", &std::fs::read(coracle()).expect("coracle"));
+    let mut command = Command::new(copy);
+    command.args(arguments).uid(65534).gid(65534);
+    Some(command)
+}
+
+#[test]
+fn doctor_fails_for_a_user_who_may_not_use_kvm_and_says_what_to_do() {
+    let scratch = Scratch::new();
+    let Some(command) = as_nobody(&scratch, &["doctor"]) else { return };
+    let ended = output(command);
+    assert_eq!(ended.status.code(), Some(1));
+    let said = stdout(&ended);
+    assert!(said.contains("usermod -aG kvm") && said.ends_with("No guest runs here.\n"), "{said}");
+}
+
+#[test]
+fn run_refuses_a_user_who_may_not_use_kvm_and_says_what_to_do() {
+    let scratch = Scratch::new();
+    let image = scratch.program("hello", &std::fs::read(variant("fixed")).expect("an image"));
+    let image = image.to_str().expect("a path of ours");
+    let Some(command) = as_nobody(&scratch, &["run", image]) else { return };
+    let ended = output(command);
+    assert_eq!(ended.status.code(), Some(exit::TENDER.into()));
+    let said = stderr(&ended);
+    assert!(said.contains("/dev/kvm") && said.contains("usermod -aG kvm"), "{said}");
+}
