@@ -263,9 +263,12 @@ pub enum Refusal {
     },
     /// It has an unreasonable number of relocations.
     #[error(
-        "has more than {most} relocations, too many to start in reasonable time: link it with fixed addresses"
+        "has more than {most} relocations{kind}, too many to start in reasonable time: link it with fixed \
+         addresses"
     )]
     TooManyRelocations {
+        /// Nothing, or the kind of them, after a space.
+        kind: &'static str,
         /// How many are taken.
         most: u64,
     },
