@@ -113,8 +113,9 @@ fn a_plain_linux_program_is_told_how_to_become_an_image() {
         elf,
         Refusal::OrdinaryProgram,
         "is an ordinary Linux program and not a Coracle image",
-        "cargo add coracle",
-        "#[coracle::main]"
+        "`#![no_std]`, `#![no_main]`, `#[coracle::main]`",
+        "`panic = \"abort\"`",
+        "\"A program of your own\" in https://github.com/coracle-vm/coracle/blob/main/README.md"
     );
 }
 
