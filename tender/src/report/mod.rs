@@ -8,7 +8,8 @@
 //! |---|---|
 //! | `cause` | what happened, in one sentence, and the exit status for it |
 //! | `place` | what lies at or next to an address |
-//! | `instruction` | the few instructions that a report names, read from their bytes |
+//! | `encoding` | instructions taken apart into opcode and operands |
+//! | `instruction` | what the few instructions that a report names do |
 //! | `elf` | the image's file: sections read one by one, never mapped |
 //! | `tables` | `.eh_frame`: the rules that lead from a frame to its caller |
 //! | `expression` | rules that are small programs |
@@ -22,6 +23,7 @@ mod budget;
 mod cause;
 mod debuginfo;
 mod elf;
+mod encoding;
 mod expression;
 mod fold;
 mod instruction;
