@@ -117,9 +117,6 @@ pub struct Scene<'a> {
     pub places: &'a Places,
     /// The guest's memory.
     pub memory: &'a dyn GuestMemory,
-    /// The address of the stack slot with the return address of a guest that stopped in the entry
-    /// page. `None`: that is the top of the stack, as after a `call`.
-    pub entry_return: Option<u64>,
 }
 
 /// What happened, ready to be printed ([`Display`](std::fmt::Display)) or serialised.

@@ -70,7 +70,6 @@ impl Own {
             build_id: self.build_id.as_deref(),
             places: &self.places,
             memory: self,
-            entry_return: None,
         }
     }
 }
