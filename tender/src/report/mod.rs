@@ -16,6 +16,7 @@
 //! | `unwind` | from frame to frame, with everything that may end that |
 //! | `fold` | a long trace made short: repetitions and the middle left out |
 //! | `names` | functions, files and lines for addresses, from the sources at hand |
+//! | `panicking` | which frames of a panic say nothing about the program |
 //! | `debuginfo`, `lines`, `symbols` | the sources: DWARF functions, DWARF lines, ELF symbols |
 //! | `text` | how it is all printed |
 
@@ -29,6 +30,7 @@ mod fold;
 mod instruction;
 mod lines;
 mod names;
+mod panicking;
 mod place;
 mod symbols;
 mod tables;
@@ -127,6 +129,8 @@ pub struct Report {
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<String>,
     trace: Vec<Line>,
+    /// How many of these, from the first on, are a panic's own. They are serialised and not printed.
+    panic_lines: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     trace_end: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -221,11 +225,14 @@ pub fn describe(cause: Cause<'_>, scene: Scene<'_>) -> Report {
         Cause::Port { registers, .. } => Some(dump(registers, None)),
         Cause::Panic { .. } => None,
     };
+    let panic_lines =
+        if matches!(cause, Cause::Panic { .. }) { panicking::own_lines(&names.lines) } else { 0 };
     Report {
         headline: finding.headline,
         status: finding.status,
         message: finding.message,
         trace: names.lines,
+        panic_lines,
         trace_end: trace.end.words(&scene),
         registers,
         build_id: scene.build_id.map(text::hex),
