@@ -1,6 +1,5 @@
-//! Completions and the man page, made from the command line's own description.
+//! Completions, made from the command line's own description.
 
-use super::refuse;
 use super::say::show;
 use clap::{Args, CommandFactory};
 use std::process::ExitCode;
@@ -19,19 +18,5 @@ impl Completions {
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut C::command(), "coracle", &mut script);
         show(String::from_utf8_lossy(&script), ExitCode::SUCCESS)
-    }
-}
-
-/// Prints the man page in roff
-#[derive(Debug, Args)]
-pub(super) struct Man;
-
-impl Man {
-    pub(super) fn carry_out<C: CommandFactory>(&self) -> ExitCode {
-        let mut page = Vec::new();
-        match clap_mangen::Man::new(C::command()).render(&mut page) {
-            Ok(()) => show(String::from_utf8_lossy(&page), ExitCode::SUCCESS),
-            Err(error) => refuse(format_args!("cannot write the man page: {error}")),
-        }
     }
 }

@@ -8,6 +8,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Shows what is in an image and whether it would run
+///
+/// It ends with 0 for an image that `coracle run` takes, with 1 for a file that it would refuse, and
+/// with 125 for one that cannot be read.
 #[derive(Debug, Args)]
 pub(super) struct Inspect {
     /// Print JSON
@@ -23,13 +26,14 @@ impl Inspect {
             Ok(inspection) => inspection,
             Err(error) => return refuse(error),
         };
+        let status = if inspection.refusal.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
         if self.json {
             match serde_json::to_string_pretty(&inspection) {
-                Ok(json) => show(json + "\n", ExitCode::SUCCESS),
+                Ok(json) => show(json + "\n", status),
                 Err(error) => refuse(error),
             }
         } else {
-            show(format_args!("{inspection}\n"), ExitCode::SUCCESS)
+            show(inspection, status)
         }
     }
 }

@@ -3,6 +3,7 @@
 mod doctor;
 mod generate;
 mod inspect;
+mod manual;
 mod run;
 mod say;
 mod signals;
@@ -28,7 +29,7 @@ enum Command {
     Inspect(inspect::Inspect),
     Doctor(doctor::Doctor),
     Completions(generate::Completions),
-    Man(generate::Man),
+    Man(manual::Man),
 }
 
 /// Carries out the command line.

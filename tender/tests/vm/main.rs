@@ -9,8 +9,10 @@ mod scratch;
 mod support;
 
 mod arguments;
+mod backtraces;
 mod bad_images;
 mod calls;
+mod commands;
 mod console;
 mod doctor;
 mod examples;
