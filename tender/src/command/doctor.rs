@@ -3,11 +3,13 @@
 use super::say::show;
 use clap::Args;
 use coracle_hypercall::version;
+use coracle_tender::cpu::cpuid::{self, CpuError};
 use coracle_tender::kvm::{Host, HostError};
 use coracle_tender::probe;
 use serde::Serialize;
 use std::fmt;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -70,7 +72,8 @@ impl Doctor {
 }
 
 fn diagnose() -> Diagnosis {
-    let mut findings = vec![processor()];
+    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let mut findings = vec![processor(&cpuinfo, cpuid::table().err())];
     let (kvm, host) = kvm();
     findings.push(kvm);
     findings.push(huge_pages());
@@ -107,10 +110,10 @@ fn microseconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e7).round() / 10.0
 }
 
-/// What /proc/cpuinfo says of the processor's virtualisation. Inside a VM that is often nothing even
-/// where KVM works, so it decides nothing.
-fn processor() -> Finding {
-    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+/// The processor by name, and whether it has what guests need. That is asked of the processor itself,
+/// as at every start: /proc/cpuinfo is what the kernel makes of it, and inside a VM it often shows no
+/// virtualisation where KVM works.
+fn processor(cpuinfo: &str, lacks: Option<CpuError>) -> Finding {
     let field = |name: &str| {
         let line =
             cpuinfo.lines().find(|line| line.split(':').next().is_some_and(|key| key.trim() == name))?;
@@ -124,39 +127,64 @@ fn processor() -> Finding {
         _ => "no VT-x or AMD-V shown",
     };
     let model = field("model name").unwrap_or_else(|| "unknown".to_owned());
-    let state = if has("fsgsbase") { State::Good } else { State::Missing };
     Finding {
         subject: "processor",
-        state,
+        state: if lacks.is_some() { State::Missing } else { State::Good },
         found: format!("{model}, {virtualisation}"),
-        mend: (state == State::Missing)
-            .then(|| "guests need FSGSBASE, which processors since about 2013 have".to_owned()),
+        mend: lacks.map(|error| error.to_string()),
     }
 }
 
 fn kvm() -> (Finding, Option<Host>) {
     let finding = |state, found, mend| Finding { subject: "kvm", state, found, mend };
+    let good = || finding(State::Good, format!("/dev/kvm, {}", module()), None);
     match Host::open() {
-        Ok(host) => (finding(State::Good, format!("/dev/kvm, {}", module()), None), Some(host)),
-        Err(error) => {
-            let mend = match &error {
-                HostError::Absent => {
-                    Some(format!("sudo modprobe {}", if is_amd() { "kvm_amd" } else { "kvm_intel" }))
-                }
-                HostError::Denied => Some("sudo usermod -aG kvm $USER, then log in again".to_owned()),
-                _ => None,
-            };
-            let found = match &error {
-                HostError::Absent => {
-                    "there is no /dev/kvm: no KVM in this kernel, or its module is not loaded, \
-                                      or nested virtualisation is off"
-                        .to_owned()
-                }
-                HostError::Denied => "there is a /dev/kvm, and you may not open it".to_owned(),
-                other => other.to_string(),
-            };
-            (finding(State::Missing, found, mend), None)
+        Ok(host) => (good(), Some(host)),
+        // The processor is a finding of its own.
+        Err(HostError::Cpu(_)) => (good(), None),
+        Err(HostError::Absent) => {
+            let found = "there is no /dev/kvm: no KVM in this kernel, or its module is not loaded, or nested \
+                         virtualisation is off";
+            let mend = format!("sudo modprobe {}", if is_amd() { "kvm_amd" } else { "kvm_intel" });
+            (finding(State::Missing, found.to_owned(), Some(mend)), None)
         }
+        Err(HostError::Denied) => {
+            let found = "there is a /dev/kvm, and you may not open it".to_owned();
+            (finding(State::Missing, found, Some(admission())), None)
+        }
+        Err(other) => (finding(State::Missing, other.to_string(), None), None),
+    }
+}
+
+/// How to be let in to /dev/kvm.
+fn admission() -> String {
+    let Ok(device) = fs::metadata("/dev/kvm") else { return "look at who may open /dev/kvm".to_owned() };
+    let groups = fs::read_to_string("/etc/group").unwrap_or_default();
+    admission_to(device.mode(), device.gid(), &groups)
+}
+
+/// How to be let in to a device of this mode and group, when it is one for groups.
+fn admission_to(mode: u32, gid: u32, groups: &str) -> String {
+    let may = |bits: u32| mode & bits == bits;
+    if may(0o006) {
+        return "all may open it by its mode, so a container or a security policy forbids it: give the \
+                container the device (--device /dev/kvm)"
+            .to_owned();
+    }
+    let name = groups.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)? == gid.to_string()).then_some(name)
+    });
+    match name {
+        // Nobody should be in root's group for this.
+        Some(group) if may(0o060) && gid != 0 => {
+            format!("sudo usermod -aG {group} $USER, then log in again")
+        }
+        _ => "no group is let in: echo 'KERNEL==\"kvm\", GROUP=\"kvm\", MODE=\"0660\"' | sudo tee \
+              /etc/udev/rules.d/65-kvm.rules, or until the next start sudo chgrp kvm /dev/kvm && sudo chmod \
+              660 /dev/kvm; and sudo usermod -aG kvm $USER, then log in again"
+            .to_owned(),
     }
 }
 
@@ -236,5 +264,33 @@ impl fmt::Display for Diagnosis {
             }
             _ => writeln!(f, "\nNo guest runs here."),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{CpuError, State, admission_to, processor};
+
+    #[test]
+    fn the_processor_itself_says_what_it_lacks_and_not_the_kernel() {
+        let found = processor("model name : Some CPU\nflags : fpu svm\n", None);
+        assert_eq!((found.state, found.found.as_str()), (State::Good, "Some CPU, AMD-V"));
+        assert_eq!(found.mend, None);
+        let lacking = processor("flags : fsgsbase", Some(CpuError::Missing("FSGSBASE")));
+        assert_eq!(lacking.state, State::Missing);
+        assert!(lacking.mend.is_some_and(|mend| mend.contains("has no FSGSBASE")));
+    }
+
+    #[test]
+    fn the_group_to_join_is_the_one_that_the_device_has() {
+        const GROUPS: &str = "root:x:0:\nkvm:x:78:\nlibvirt:x:993:alice,bob\n";
+        let joined = |mode, gid| admission_to(mode, gid, GROUPS);
+        assert_eq!(joined(0o20660, 78), "sudo usermod -aG kvm $USER, then log in again");
+        assert_eq!(joined(0o20660, 993), "sudo usermod -aG libvirt $USER, then log in again");
+        for (mode, gid) in [(0o20660, 0), (0o20600, 0), (0o20640, 78), (0o20660, 5)] {
+            let said = joined(mode, gid);
+            assert!(said.contains("/etc/udev/rules.d/") && said.contains("sudo chmod 660"), "{said}");
+        }
+        assert!(joined(0o20666, 0).contains("--device /dev/kvm"));
     }
 }
