@@ -18,6 +18,7 @@ mod doctor;
 mod examples;
 mod many;
 mod readme;
+mod reports;
 mod rights;
 mod signals;
 mod statuses;

@@ -1,6 +1,7 @@
 //! How a guest ends by itself.
 
 use crate::support::{guest, no_kvm, output, run, stderr, stdout};
+use coracle_hypercall::exit;
 
 #[test]
 fn every_status_that_a_guest_gives_is_the_commands() {
@@ -34,4 +35,14 @@ fn an_error_from_main_is_shown_and_gives_status_1() {
     assert_eq!(ended.status.code(), Some(1));
     assert_eq!(stderr(&ended), "Error: \"this guest never succeeds\"\n");
     assert_eq!(stdout(&ended), "");
+}
+
+#[test]
+fn a_lock_that_its_holder_takes_again_ends_in_a_panic_and_not_in_a_hang() {
+    if no_kvm() {
+        return;
+    }
+    let ended = output(run::<&str>(&["--timeout", "10s"], guest("lock_twice"), &[]));
+    assert_eq!(ended.status.code(), Some(exit::PANIC.into()), "{}", stderr(&ended));
+    assert!(stderr(&ended).contains("a lock is taken again by the code that holds it"));
 }
