@@ -2,6 +2,7 @@
 
 use super::Context;
 use crate::guest::Guest;
+use crate::text::{escape, escape_lines};
 use coracle_hypercall::call::MAX_TEXT;
 use coracle_hypercall::error::CallError;
 use coracle_hypercall::log::{Level, LogRecord};
@@ -38,8 +39,8 @@ impl PanicText {
         };
         let text = |slice| guest.read_text(slice, MAX_TEXT).unwrap_or_default();
         PanicText {
-            message: printable(&text(report.message), true),
-            file: printable(&text(report.file), false),
+            message: escape_lines(&text(report.message)),
+            file: escape(&text(report.file)),
             line: report.line,
             column: report.column,
         }
@@ -51,39 +52,9 @@ pub(super) fn log(record: u64, context: &mut Context<'_>) -> Result<u64, CallErr
     let level = Level::from_number(record.level).ok_or(CallError::BadArgument)?;
     let entry = LogEntry {
         level,
-        target: printable(&context.guest.read_text(record.target, MAX_TEXT)?, false),
-        message: printable(&context.guest.read_text(record.message, MAX_TEXT)?, false),
+        target: escape(&context.guest.read_text(record.target, MAX_TEXT)?),
+        message: escape(&context.guest.read_text(record.message, MAX_TEXT)?),
     };
     (context.log)(&entry);
     Ok(0)
-}
-
-/// The text with control characters escaped, so that a guest cannot steer the terminal that shows it.
-fn printable(text: &str, keep_line_breaks: bool) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for character in text.chars() {
-        let keep = !character.is_control() || character == '\t' || (keep_line_breaks && character == '\n');
-        if keep {
-            shown.push(character);
-        } else {
-            shown.extend(character.escape_default());
-        }
-    }
-    shown
-}
-
-#[cfg(test)]
-mod tests {
-    use super::printable;
-
-    #[test]
-    fn a_guest_cannot_send_escape_sequences_to_the_terminal() {
-        assert_eq!(printable("a\u{1b}[2Jb\u{9b}c", true), "a\\u{1b}[2Jb\\u{9b}c");
-    }
-
-    #[test]
-    fn line_breaks_stay_in_panics_and_are_escaped_in_log_records() {
-        assert_eq!(printable("a\nb", true), "a\nb");
-        assert_eq!(printable("a\nb", false), "a\\nb");
-    }
 }
