@@ -83,7 +83,13 @@ impl<'i> Instance<'i> {
     /// See [`BootError`].
     pub fn boot(host: &Host, image: &'i Image, config: &Config) -> Result<Instance<'i>, BootError> {
         let span = image.span();
+        if config.memory > host.most_memory() {
+            return Err(LayoutError::TooMuch { given: config.memory, most: host.most_memory() }.into());
+        }
         let physical = Physical::divide(config.memory, span.length)?;
+        if let Some(tls) = image.tls() {
+            physical.check_thread_local(tls.size.saturating_add(tls.align))?;
+        }
         let mut random = Random::draw().map_err(BootError::Random)?;
         let fixed = image.kind() == Kind::Fixed;
         let places =
