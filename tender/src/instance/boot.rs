@@ -2,7 +2,7 @@
 
 use super::arguments::{self, ArgumentError};
 use super::{Instance, Statistics};
-use crate::calls::{Clock, Events, State};
+use crate::calls::{Clock, Events, Failures, State};
 use crate::cpu::{descriptors, entry, stub};
 use crate::image::{Image, ImageError, Kind, LoadTarget};
 use crate::kvm::{Host, Machine, MachineError, Start};
@@ -122,6 +122,7 @@ impl<'i> Instance<'i> {
             events: Events::new(),
             pool: Pool { next: tables, end: physical.page_tables().end() },
             permissions: image.permissions(),
+            failures: Failures::default(),
         };
         let statistics = config.statistics.then(Statistics::default);
         Ok(Instance { image, machine, physical, places, root: PAGE_TABLES, state, statistics })

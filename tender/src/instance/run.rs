@@ -139,7 +139,7 @@ impl Instance<'_> {
         }
     }
 
-    fn call(&mut self, console: &Console<'_>, log: &mut dyn FnMut(&LogEntry)) -> Option<End> {
+    fn call(&mut self, console: &Console<'_>, log: &mut dyn FnMut(&LogEntry<'_>)) -> Option<End> {
         let call = self.machine.call();
         let mut context = Context {
             guest: Guest::new(self.machine.memory(), self.root),
