@@ -125,7 +125,7 @@ impl<'i> Instance<'i> {
             failures: Failures::default(),
         };
         let statistics = config.statistics.then(Statistics::default);
-        Ok(Instance { image, machine, physical, places, root: PAGE_TABLES, state, statistics })
+        Ok(Instance { image, machine, physical, places, root: PAGE_TABLES, state, statistics, end: None })
     }
 }
 
