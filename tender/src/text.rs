@@ -44,7 +44,7 @@ mod tests {
     use super::{escape, escape_lines};
 
     #[test]
-    fn nothing_reaches_the_terminal_that_could_steer_it() {
+    fn a_guest_cannot_send_escape_sequences_to_the_terminal() {
         assert_eq!(escape_lines("a\u{1b}[2Jb\u{9b}c\r"), "a\\u{1b}[2Jb\\u{9b}c\\r");
     }
 
