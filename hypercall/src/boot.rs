@@ -4,7 +4,8 @@
 //!
 //! The guest starts at its ELF entry at CPL 3, as the System V ABI for AMD64 (section 3.4.1) starts
 //! a process: `rsp` points to the argument block, is a multiple of 16, `rdx` is 0 (no function to
-//! register with `atexit`), every other general register is 0, flags are clear but for IF.
+//! register with `atexit`), every other general register is 0. The arithmetic, direction and trap flags
+//! are clear; IF and IOPL are the tender's affair.
 //! x87, SSE and, where the CPU has them, AVX and AVX-512 are ready for use with their default
 //! control words. `wrfsbase` and its kin are available; the FS and GS bases are 0.
 //!

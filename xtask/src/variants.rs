@@ -1,4 +1,5 @@
-//! hello, linked in every way that the tender takes.
+//! Examples, built in other ways than the usual ones: hello linked in every way that the tender takes,
+//! and crash with line tables in a release build.
 
 use crate::guests::EXAMPLES;
 use crate::paths;
@@ -26,7 +27,17 @@ pub(crate) fn stage(directory: &Path) -> Result {
         build.arg("--target-dir").arg(&target).env("RUSTFLAGS", flags).run()?;
         paths::copy(&target.join(TARGET).join("release/hello"), &directory.join(name))?;
     }
+    with_lines(directory, &target)?;
     own_target(directory, &target)
+}
+
+/// crash in a release build that knows its source lines.
+fn with_lines(directory: &Path, target: &Path) -> Result {
+    let build = cargo("build").args(["--release", "--package", "crash", "--target", TARGET]);
+    let build = build.arg("--manifest-path").arg(EXAMPLES.manifest());
+    let build = build.arg("--target-dir").arg(target);
+    build.env("CARGO_PROFILE_RELEASE_DEBUG", "line-tables-only").run()?;
+    paths::copy(&target.join(TARGET).join("release/crash"), &directory.join("crash-with-lines"))
 }
 
 /// hello for the target of its own, where a toolchain with core's sources is at hand.

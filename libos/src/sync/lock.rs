@@ -25,7 +25,8 @@ impl<T> Lock<T> {
         loop {
             match self.try_lock() {
                 Some(guard) => return guard,
-                None => spin_loop(),
+                None if threads_run_at_once() => spin_loop(),
+                None => never_released(),
             }
         }
     }
@@ -39,8 +40,14 @@ impl<T> Lock<T> {
             self.held.store(true, Ordering::Relaxed);
             held
         };
-        (!was_held).then_some(Guard(self))
+        (!was_held).then(|| Guard(self))
     }
+}
+
+/// No other thread can run: whoever holds the lock is waiting for itself.
+#[cold]
+fn never_released() -> ! {
+    panic!("a lock is taken again by the code that holds it")
 }
 
 /// Access to the value, for as long as this lives.

@@ -61,6 +61,11 @@ global_asm!(
     "    jnz 3b",
     "    mov rcx, cr3",
     "    mov cr3, rcx",
+    // Nothing of the system place is left for the guest to see.
+    "    xor ecx, ecx",
+    "    xor edx, edx",
+    "    xor esi, esi",
+    "    xor edi, edi",
     "    iretq",
     "coracle_stub_end:",
     ".popsection",

@@ -5,6 +5,9 @@ use coracle_hypercall::version::AbiVersion;
 use std::io;
 use std::path::PathBuf;
 
+/// Where a person reads how to make an image.
+const README: &str = concat!(env!("CARGO_PKG_REPOSITORY"), "/blob/main/README.md");
+
 /// A file that is not taken as an image.
 ///
 /// It shows as one whole sentence, so it has no `source` to be printed after it.
@@ -98,8 +101,10 @@ pub enum Refusal {
     NoSegments,
     /// It has no note that makes it an image.
     #[error(
-        "is an ordinary Linux program and not a Coracle image: make it one with `cargo add coracle` and \
-         `#[coracle::main]` above its `fn main`, and build it again"
+        "is an ordinary Linux program and not a Coracle image: a Rust program becomes one with the \
+         `coracle` crate as a dependency, `#![no_std]`, `#![no_main]`, `#[coracle::main]` above its `fn \
+         main` and `panic = \"abort\"` in its profiles, as \"A program of your own\" in {readme} shows",
+        readme = README
     )]
     OrdinaryProgram,
     /// It is linked with shared libraries.
@@ -125,7 +130,7 @@ pub enum Refusal {
     /// It was built for a newer version of the contract.
     #[error(
         "is built for version {image} of the contract and this tender is older and speaks {tender}: update \
-         it with `cargo install coracle-tender`"
+         it to the release of the image's `coracle` crate"
     )]
     NewerContract {
         /// The image's version.
@@ -135,8 +140,8 @@ pub enum Refusal {
     },
     /// It asks for permissions that this tender does not know.
     #[error(
-        "asks for permissions that this tender does not know ({bits:#x}): update it with `cargo install \
-         coracle-tender`"
+        "asks for permissions that this tender does not know ({bits:#x}): update it to the release of \
+         the image's `coracle` crate"
     )]
     UnknownPermissions {
         /// The unknown bits.
@@ -263,9 +268,12 @@ pub enum Refusal {
     },
     /// It has an unreasonable number of relocations.
     #[error(
-        "has more than {most} relocations, too many to start in reasonable time: link it with fixed addresses"
+        "has more than {most} relocations{kind}, too many to start in reasonable time: link it with fixed \
+         addresses"
     )]
     TooManyRelocations {
+        /// Nothing, or the kind of them, after a space.
+        kind: &'static str,
         /// How many are taken.
         most: u64,
     },

@@ -147,7 +147,10 @@ impl Inspection {
         match Image::from_file(file, path) {
             Ok(image) => {
                 inspection.memory = Some(image.memory_needed());
-                inspection.relocations = Some(image.fixups.counts);
+                match image.check_relocations() {
+                    Ok(counts) => inspection.relocations = Some(counts),
+                    Err(error) => inspection.refusal = Some(error.to_string()),
+                }
             }
             Err(error) => inspection.refusal = Some(error.to_string()),
         }

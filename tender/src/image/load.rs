@@ -1,6 +1,9 @@
 //! Putting an image into memory.
 
-use super::{Image, ImageError, Kind, Refusal};
+use super::relocations::Change;
+use super::source::Source;
+use super::symbols::Value;
+use super::{Image, ImageError, Kind, Refusal, RelocationCounts};
 use std::fs::File;
 use std::io;
 
@@ -14,6 +17,12 @@ pub trait LoadTarget {
     /// What went wrong, which includes a file that has become shorter.
     fn read_file(&mut self, offset: u64, length: u64, file: &File, file_offset: u64) -> io::Result<()>;
 
+    /// Reads eight bytes at `offset`, little-endian. The offset may be odd.
+    ///
+    /// # Errors
+    /// What went wrong.
+    fn read_u64(&self, offset: u64) -> io::Result<u64>;
+
     /// Writes eight bytes at `offset`, little-endian. The offset may be odd.
     ///
     /// # Errors
@@ -26,9 +35,27 @@ impl Image {
     /// [alignment](Image::align).
     ///
     /// # Errors
-    /// The target's error, or that a program with fixed addresses was to be moved.
+    /// The target's error, that a program with fixed addresses was to be moved, or a relocation that
+    /// is not taken. After an error the memory holds a part of the image.
     pub fn load(&self, target: &mut dyn LoadTarget, bias: u64) -> Result<(), ImageError> {
-        self.load_into(target, bias).map_err(|refusal| ImageError { path: self.path.clone(), refusal })
+        self.load_into(target, bias).map_err(|refusal| self.refused(refusal))
+    }
+
+    /// Checks all relocations as loading does, and counts them.
+    ///
+    /// # Errors
+    /// A relocation that is not taken.
+    pub fn check_relocations(&self) -> Result<RelocationCounts, ImageError> {
+        let counts = self.relocations.each(&self.source(), &self.segments, &mut |_, _| Ok(()));
+        counts.map_err(|refusal| self.refused(refusal))
+    }
+
+    fn refused(&self, refusal: Refusal) -> ImageError {
+        ImageError { path: self.path.clone(), refusal }
+    }
+
+    fn source(&self) -> Source<'_> {
+        Source::known(&self.file, self.length, &self.head)
     }
 
     fn load_into(&self, target: &mut dyn LoadTarget, bias: u64) -> Result<(), Refusal> {
@@ -47,13 +74,17 @@ impl Image {
                 )?;
             }
         }
-        let memory = |cause| Refusal::Memory { cause };
-        for fixup in &self.fixups.places {
-            target.write_u64(fixup.offset, fixup.value.wrapping_add(bias)).map_err(memory)?;
-        }
-        for fixup in &self.fixups.numbers {
-            target.write_u64(fixup.offset, fixup.value).map_err(memory)?;
-        }
+        let mut apply = |offset, change| {
+            let value = match change {
+                Change::Move => target.read_u64(offset)?.wrapping_add(bias),
+                Change::Write(Value::Place(place)) => place.wrapping_add(bias),
+                Change::Write(Value::Number(number)) => number,
+            };
+            target.write_u64(offset, value)
+        };
+        self.relocations.each(&self.source(), &self.segments, &mut |offset, change| {
+            apply(offset, change).map_err(|cause| Refusal::Memory { cause })
+        })?;
         Ok(())
     }
 }

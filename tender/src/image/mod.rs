@@ -2,8 +2,9 @@
 //!
 //! Everything in the file is untrusted. [`Image::open`] reads the headers, notes and tables, refuses
 //! what cannot become a guest with a sentence for a person ([`Refusal`]), and keeps what loading
-//! needs. Sections and debug information are never looked at, so the length of the file does not
-//! matter: opening a small image takes about five system calls.
+//! needs. Relocations are not read before [`Image::load`], when it is known that the image fits.
+//! Sections and debug information are never looked at, so the length of the file does not matter:
+//! opening a small image takes about five system calls.
 //!
 //! | file | its one idea |
 //! |---|---|
@@ -44,7 +45,7 @@ use coracle_hypercall::version::AbiVersion;
 use dynamic::Dynamic;
 use header::Header;
 use notes::Notes;
-use relocations::Fixups;
+use relocations::Relocations;
 use segments::Segments;
 use serde::Serialize;
 use source::Source;
@@ -96,11 +97,14 @@ pub struct Image {
     abi: AbiVersion,
     permissions: Permissions,
     build_id: Option<Vec<u8>>,
-    fixups: Fixups,
+    relocations: Relocations,
+    /// The length of the file when it was opened, and its beginning.
+    length: u64,
+    head: Vec<u8>,
 }
 
 impl Image {
-    /// Opens and checks an image.
+    /// Opens and checks an image, all but its relocations: these are checked as they are applied.
     ///
     /// # Errors
     /// Why the file cannot become a guest.
@@ -214,7 +218,9 @@ struct Parts {
     tls: Option<Tls>,
     abi: AbiVersion,
     notes: Notes,
-    fixups: Fixups,
+    relocations: Relocations,
+    length: u64,
+    head: Vec<u8>,
 }
 
 impl Parts {
@@ -231,8 +237,9 @@ impl Parts {
         let dynamic = Dynamic::read(&source, &header)?;
         dynamic.check_libraries(&source, &segments)?;
         segments.check_entry(header.entry)?;
-        let fixups = Fixups::read(&source, &segments, &dynamic)?;
-        Ok(Parts { header, segments, pages, tls, abi, notes, fixups })
+        let relocations = Relocations::find(&segments, dynamic)?;
+        let (length, head) = source.into_length_and_head();
+        Ok(Parts { header, segments, pages, tls, abi, notes, relocations, length, head })
     }
 
     fn with(self, file: File, path: PathBuf) -> Image {
@@ -248,7 +255,9 @@ impl Parts {
             abi: self.abi,
             permissions: self.notes.permissions(),
             build_id: self.notes.build_id,
-            fixups: self.fixups,
+            relocations: self.relocations,
+            length: self.length,
+            head: self.head,
         }
     }
 }

@@ -1,4 +1,9 @@
-//! Relocations, decoded and checked once so that loading an image only adds and writes.
+//! Relocations: words to be written once the segments are loaded.
+//!
+//! They are never kept. Opening an image only finds where in the file their tables are; loading it
+//! reads the tables piece by piece, and checks and applies one relocation after the other. So what
+//! they take in memory does not depend on the image, and no work is done for an image that does not
+//! fit.
 
 use super::dynamic::{CONTEXT, Dynamic, Table, malformed};
 use super::error::Refusal;
@@ -15,19 +20,24 @@ use goblin::elf::reloc::{
 use goblin::elf64::reloc::SIZEOF_RELA;
 use serde::Serialize;
 
-/// The most relocations that are taken; a program of 100 MB has about half a million.
-pub(super) const MOST: u64 = 4 << 20;
+/// The most relocations that are taken, packed ones counted one by one; a program of 100 MB has
+/// about half a million.
+const MOST: u64 = 4 << 20;
+
+/// The most relocations with symbols, each of which may take a system call. A program without
+/// shared libraries has hardly any.
+const MOST_SYMBOLIC: u64 = 1 << 18;
 
 /// How many entries are read at once: a table in a hole of the file takes no memory.
 const BATCH: u64 = 2730;
 
-/// A word of memory to be written.
+/// What becomes of a word of memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Fixup {
-    /// Its distance from the start of the image's span.
-    pub(super) offset: u64,
-    /// What to write there, before the bias is added to it if it is a place.
-    pub(super) value: u64,
+pub(super) enum Change {
+    /// The bias is added to what was loaded there from the file.
+    Move,
+    /// It is written, with the bias added if it is a place.
+    Write(Value),
 }
 
 /// How many relocations there are of each kind.
@@ -41,51 +51,76 @@ pub struct RelocationCounts {
     pub symbolic: u64,
 }
 
-/// All words to be written after the segments are loaded.
-#[derive(Debug, Default)]
-pub(super) struct Fixups {
-    /// Words to which the bias is added.
-    pub(super) places: Vec<Fixup>,
-    /// Words that are the same wherever the image lies.
-    pub(super) numbers: Vec<Fixup>,
-    pub(super) counts: RelocationCounts,
+/// Entries next to each other in the file.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Entries {
+    /// Where the first one is. All of them lie within the file.
+    pub(super) offset: u64,
+    pub(super) count: u64,
 }
 
-impl Fixups {
-    pub(super) fn read(
-        source: &Source<'_>,
-        segments: &Segments,
-        dynamic: &Dynamic,
-    ) -> Result<Fixups, Refusal> {
-        let mut fixups = Fixups::default();
-        let mut symbols = Symbols::new(source, segments, dynamic);
-        for table in [dynamic.rela, dynamic.plt] {
-            fixups.add_table(source, segments, &mut symbols, table)?;
-        }
-        relr::decode(source, segments, dynamic.relr, |address, value| {
-            fixups.counts.relative += 1;
-            fixups.counts.packed += 1;
-            fixups.add(segments, address, Value::Place(value))
-        })?;
-        Ok(fixups)
+/// Where an image's tables of relocations are.
+pub(super) struct Relocations {
+    rela: [Entries; 2],
+    relr: Entries,
+    dynamic: Dynamic,
+}
+
+impl Relocations {
+    /// Finds the tables. What is in them is not looked at.
+    pub(super) fn find(segments: &Segments, dynamic: Dynamic) -> Result<Relocations, Refusal> {
+        let rela = |table: Table| locate(segments, table, "table of relocations", SIZEOF_RELA as u64);
+        Ok(Relocations {
+            rela: [rela(dynamic.rela)?, rela(dynamic.plt)?],
+            relr: locate(segments, dynamic.relr, "table of packed relocations", relr::WORD)?,
+            dynamic,
+        })
     }
 
-    fn add_table(
-        &mut self,
+    /// Checks each relocation and hands on what is to be done: a distance from the start of the
+    /// image's span, and what becomes of the word there. Words that are moved come first, as they
+    /// are in the file.
+    pub(super) fn each(
+        &self,
         source: &Source<'_>,
         segments: &Segments,
+        change: &mut dyn FnMut(u64, Change) -> Result<(), Refusal>,
+    ) -> Result<RelocationCounts, Refusal> {
+        let mut pass = Pass { segments, change, counts: RelocationCounts::default() };
+        relr::decode(source, segments, self.relr, |address| {
+            pass.counts.packed += 1;
+            pass.relative(address, Change::Move)
+        })?;
+        let mut symbols = Symbols::new(source, segments, &self.dynamic);
+        for table in self.rela {
+            pass.table(source, &mut symbols, table)?;
+        }
+        Ok(pass.counts)
+    }
+}
+
+/// One time through all relocations.
+struct Pass<'p> {
+    segments: &'p Segments,
+    change: &'p mut dyn FnMut(u64, Change) -> Result<(), Refusal>,
+    counts: RelocationCounts,
+}
+
+impl Pass<'_> {
+    fn table(
+        &mut self,
+        source: &Source<'_>,
         symbols: &mut Symbols<'_>,
-        table: Table,
+        table: Entries,
     ) -> Result<(), Refusal> {
-        let mut offset = locate(segments, table, "table of relocations", SIZEOF_RELA as u64)?;
-        let mut left = table.size / SIZEOF_RELA as u64;
+        let Entries { mut offset, count: mut left } = table;
         while left > 0 {
             let batch = left.min(BATCH);
             let bytes = source.read("table of relocations", offset, batch * SIZEOF_RELA as u64)?;
             let section = RelocSection::parse(&bytes, 0, bytes.len(), true, CONTEXT)
                 .map_err(|_| malformed("its table of relocations cannot be read"))?;
             for relocation in section.iter() {
-                self.add_relocation(segments, symbols, &relocation)?;
+                self.entry(symbols, &relocation)?;
             }
             left -= batch;
             // The whole table lies within the file, so this stays within it too.
@@ -94,68 +129,78 @@ impl Fixups {
         Ok(())
     }
 
-    fn add_relocation(
-        &mut self,
-        segments: &Segments,
-        symbols: &mut Symbols<'_>,
-        relocation: &Reloc,
-    ) -> Result<(), Refusal> {
+    fn entry(&mut self, symbols: &mut Symbols<'_>, relocation: &Reloc) -> Result<(), Refusal> {
         let (address, number) = (relocation.r_offset, relocation.r_type);
         let addend = relocation.r_addend.unwrap_or_default().cast_unsigned();
-        let value = match number {
-            R_X86_64_NONE => return Ok(()),
-            R_X86_64_RELATIVE => {
-                self.counts.relative += 1;
-                Value::Place(addend)
-            }
+        match number {
+            R_X86_64_NONE => Ok(()),
+            R_X86_64_RELATIVE => self.relative(address, Change::Write(Value::Place(addend))),
             R_X86_64_64 | R_X86_64_GLOB_DAT | R_X86_64_JUMP_SLOT => {
-                self.counts.symbolic += 1;
                 // The psABI gives an addend to the first of these only.
                 let addend = if number == R_X86_64_64 { addend } else { 0 };
-                match symbols.resolve(relocation.r_sym as u32)? {
-                    Value::Place(place) => Value::Place(place.wrapping_add(addend)),
-                    Value::Number(plain) => Value::Number(plain.wrapping_add(addend)),
-                }
+                self.symbolic(address, relocation.r_sym as u32, addend, symbols)
             }
-            _ => return Err(Refusal::UnknownRelocation { number, name: name(number), address }),
-        };
-        self.add(segments, address, value)
+            _ => Err(Refusal::UnknownRelocation { number, name: name(number), address }),
+        }
     }
 
-    fn add(&mut self, segments: &Segments, address: u64, value: Value) -> Result<(), Refusal> {
-        match segments.holding(address, 8) {
+    fn relative(&mut self, address: u64, change: Change) -> Result<(), Refusal> {
+        self.counts.relative += 1;
+        self.word(address, change)
+    }
+
+    fn symbolic(
+        &mut self,
+        address: u64,
+        symbol: u32,
+        addend: u64,
+        symbols: &mut Symbols<'_>,
+    ) -> Result<(), Refusal> {
+        self.counts.symbolic += 1;
+        if self.counts.symbolic > MOST_SYMBOLIC {
+            return Err(Refusal::TooManyRelocations { kind: " with symbols", most: MOST_SYMBOLIC });
+        }
+        let value = match symbols.resolve(symbol)? {
+            Value::Place(place) => Value::Place(place.wrapping_add(addend)),
+            Value::Number(plain) => Value::Number(plain.wrapping_add(addend)),
+        };
+        self.word(address, Change::Write(value))
+    }
+
+    fn word(&mut self, address: u64, change: Change) -> Result<(), Refusal> {
+        if self.counts.relative + self.counts.symbolic > MOST {
+            return Err(Refusal::TooManyRelocations { kind: "", most: MOST });
+        }
+        match self.segments.holding(address, 8) {
             Some(segment) if segment.rights.contains(Rights::WRITE) => {}
             _ => return Err(Refusal::RelocationTarget { address }),
         }
         // The span begins at or below every segment.
-        let offset = address - segments.span.start;
-        match value {
-            Value::Place(value) => self.places.push(Fixup { offset, value }),
-            Value::Number(value) => self.numbers.push(Fixup { offset, value }),
-        }
-        Ok(())
+        (self.change)(address - self.segments.span.start, change)
     }
 }
 
-/// Where in the file a table begins: 0 for an empty one.
-pub(super) fn locate(
+/// Where in the file a table's entries are.
+fn locate(
     segments: &Segments,
     table: Table,
     name: &'static str,
     entry_size: u64,
-) -> Result<u64, Refusal> {
+) -> Result<Entries, Refusal> {
     if table.size == 0 {
-        return Ok(0);
+        return Ok(Entries::default());
     }
     if !table.size.is_multiple_of(entry_size) {
         return Err(malformed("the size of a table is not a multiple of that of its entries"));
     }
-    if table.size / entry_size > MOST {
-        return Err(Refusal::TooManyRelocations { most: MOST });
+    let count = table.size / entry_size;
+    if count > MOST {
+        return Err(Refusal::TooManyRelocations { kind: "", most: MOST });
     }
-    segments
+    let offset = segments
         .file_offset(table.address, table.size)
-        .ok_or(Refusal::TableNotLoaded { table: name, address: table.address })
+        .ok_or(Refusal::TableNotLoaded { table: name, address: table.address })?;
+    Ok(Entries { offset, count })
 }
 
 /// The name of a type of relocation as the psABI has it.

@@ -4,41 +4,38 @@
 //! a set: its bits 1 to 63 say which of the next 63 words after the last address are relocated too.
 //! What is relocated is the word that the file has there.
 
-use super::dynamic::{Table, malformed};
+use super::dynamic::malformed;
 use super::error::Refusal;
-use super::relocations::locate;
+use super::relocations::Entries;
 use super::segments::Segments;
 use super::source::{Source, Window};
 
-const WORD: u64 = 8;
+pub(super) const WORD: u64 = 8;
 
-/// Calls `each` with the address and the value of every word to which the bias is to be added.
+/// Calls `each` with the address of every word to which the bias is to be added.
 pub(super) fn decode(
     source: &Source<'_>,
     segments: &Segments,
-    table: Table,
-    mut each: impl FnMut(u64, u64) -> Result<(), Refusal>,
+    table: Entries,
+    mut each: impl FnMut(u64) -> Result<(), Refusal>,
 ) -> Result<(), Refusal> {
-    let start = locate(segments, table, "table of packed relocations", WORD)?;
     let mut entries = Window::new(source);
-    let mut values = Window::new(source);
     let mut lowest = 0u64;
     let mut relocate = |address: u64| {
         // Linkers sort them; out of order they could name the same words again and again.
         if address < lowest {
             return Err(malformed("its packed relocations do not ascend"));
         }
-        lowest = address.saturating_add(1);
-        // Without bytes in the file the word is a null pointer, which no linker relocates. That
-        // also bounds the number of relocations by the length of the file.
-        let offset = segments.file_offset(address, WORD).ok_or(Refusal::RelocationTarget { address })?;
-        let value = u64::from_le_bytes(values.array("relocated data", offset)?);
-        each(address, value)
+        lowest = address.saturating_add(WORD);
+        // Without bytes in the file the word is a null pointer, which no linker relocates.
+        segments.file_offset(address, WORD).ok_or(Refusal::RelocationTarget { address })?;
+        each(address)
     };
     // What the first bit of a set stands for.
     let mut next = 0u64;
-    for index in 0..table.size / WORD {
-        let entry = u64::from_le_bytes(entries.array("table of packed relocations", start + index * WORD)?);
+    for index in 0..table.count {
+        let offset = table.offset + index * WORD;
+        let entry = u64::from_le_bytes(entries.array("table of packed relocations", offset)?);
         if entry & 1 == 0 {
             relocate(entry)?;
             next = beyond(entry, 1)?;

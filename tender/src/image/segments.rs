@@ -4,16 +4,13 @@ use super::Kind;
 use super::error::Refusal;
 use super::header::Header;
 use super::source::Source;
-use crate::layout::Extent;
+use crate::layout::{Extent, LOWEST_IMAGE};
 use coracle_hypercall::memory::{PAGE, Rights};
 use goblin::elf::program_header::{PF_R, PF_W, PF_X, PT_GNU_STACK, PT_LOAD};
 use goblin::elf64::program_header::ProgramHeader;
 
 /// A guest's memory ends here.
 const HIGHEST: u64 = 1 << 46;
-
-/// Where the lowest segment of a program with fixed addresses may lie.
-const LOWEST_FIXED: u64 = 64 * 1024;
 
 /// The most bytes from the lowest to the highest page.
 const LARGEST_SPAN: u64 = 1 << 40;
@@ -97,7 +94,7 @@ impl Segments {
         let (Some(first), Some(last)) = (list.first(), list.last()) else {
             return Err(Refusal::NoSegments);
         };
-        if header.kind == Kind::Fixed && first.address < LOWEST_FIXED {
+        if header.kind == Kind::Fixed && first.address < LOWEST_IMAGE {
             return Err(Refusal::TooLow { address: first.address });
         }
         let start = page_down(first.address);

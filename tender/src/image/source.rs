@@ -18,7 +18,7 @@ const WINDOW: u64 = 4096;
 pub(super) struct Source<'f> {
     file: &'f File,
     length: u64,
-    head: Vec<u8>,
+    head: Cow<'f, [u8]>,
 }
 
 impl<'f> Source<'f> {
@@ -27,9 +27,19 @@ impl<'f> Source<'f> {
         if !metadata.is_file() {
             return Err(Refusal::NotAFile { what: name_of(metadata.file_type()) });
         }
-        let mut source = Source { file, length: metadata.len(), head: Vec::new() };
-        source.head = source.fetch(0, source.length.min(HEAD))?;
+        let mut source = Source { file, length: metadata.len(), head: Cow::Borrowed(&[]) };
+        source.head = Cow::Owned(source.fetch(0, source.length.min(HEAD))?);
         Ok(source)
+    }
+
+    /// A file whose length and beginning have been looked at before.
+    pub(super) fn known(file: &'f File, length: u64, head: &'f [u8]) -> Source<'f> {
+        Source { file, length, head: Cow::Borrowed(head) }
+    }
+
+    /// What [`known`](Source::known) takes.
+    pub(super) fn into_length_and_head(self) -> (u64, Vec<u8>) {
+        (self.length, self.head.into_owned())
     }
 
     pub(super) fn length(&self) -> u64 {

@@ -243,6 +243,10 @@ impl LoadTarget for Loader<'_> {
         self.memory.fill_from(self.at(offset, length)?, length, file, file_offset)
     }
 
+    fn read_u64(&self, offset: u64) -> io::Result<u64> {
+        self.memory.read_u64(self.at(offset, 8)?).map_err(io::Error::other)
+    }
+
     fn write_u64(&mut self, offset: u64, value: u64) -> io::Result<()> {
         self.memory.write_u64(self.at(offset, 8)?, value).map_err(io::Error::other)
     }

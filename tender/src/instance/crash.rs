@@ -42,7 +42,6 @@ impl Instance<'_> {
             build_id: self.image.build_id(),
             places: &self.places,
             memory: &self.guest(),
-            entry_return: None,
         };
         Some(describe(cause, scene))
     }

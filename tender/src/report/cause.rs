@@ -1,6 +1,7 @@
 //! What happened, in one sentence, and the exit status for it.
 
-use super::instruction::{self, Instruction};
+use super::encoding::Instruction;
+use super::instruction;
 use super::place::{Place, is_canonical, locate};
 use super::text::{escape_name, spaced_hex};
 use super::{Cause, Fault, Scene};

@@ -111,8 +111,9 @@ fn join(start: &str, rest: &str) -> String {
     }
 }
 
-/// Leaves out of a path what says nothing about the program: where the toolchain's or the
-/// registry's sources lay, and the folder that the compiler ran in.
+/// Shortens a path to the part that begins with the folder of its crate: `hello/src/main.rs`,
+/// `talc-5.1.1/src/lib.rs`, `library/core/src/fmt/mod.rs`. Where toolchain, registry and workspace
+/// lie says nothing about the program. `start` is the folder that the compiler ran in.
 fn shorten(path: &str, start: &str) -> String {
     if let Some((_, rest)) = path.strip_prefix("/rustc/").and_then(|rest| rest.split_once('/')) {
         return rest.to_owned();
@@ -123,11 +124,25 @@ fn shorten(path: &str, start: &str) -> String {
     if let Some((_, rest)) = path.split_once("/registry/src/").and_then(|(_, rest)| rest.split_once('/')) {
         return rest.to_owned();
     }
-    let relative = path.strip_prefix(start.trim_end_matches('/')).and_then(|rest| rest.strip_prefix('/'));
-    match relative {
-        Some(relative) if !start.is_empty() => relative.to_owned(),
-        _ => path.to_owned(),
+    if let Some((_, rest)) = path.split_once("/git/checkouts/") {
+        return rest.to_owned();
     }
+    from_crate(path).or_else(|| from_start(path, start)).unwrap_or(path).to_owned()
+}
+
+/// From the folder that holds the last `src` on.
+fn from_crate(path: &str) -> Option<&str> {
+    let (before, _) =
+        path.rsplit_once("/src/").filter(|(before, _)| path.ends_with(".rs") && !before.is_empty())?;
+    path.get(before.rfind('/').map_or(0, |slash| slash + 1)..)
+}
+
+/// From the folder that the compiler ran in on, with its name.
+fn from_start<'p>(path: &'p str, start: &str) -> Option<&'p str> {
+    let start = start.trim_end_matches('/');
+    let (folders, _) = start.rsplit_once('/')?;
+    let below = path.strip_prefix(start)?.starts_with('/');
+    path.get(folders.len() + 1..).filter(|_| below)
 }
 
 #[cfg(test)]
@@ -139,22 +154,29 @@ mod tests {
     fn paths_are_shortened_to_what_says_something() {
         let start = "/home/me/app";
         for (path, short) in [
-            ("/home/me/app/src/main.rs", "src/main.rs"),
+            // The crate that the compiler ran in, and one elsewhere that is inlined into it.
+            ("/home/me/app/src/main.rs", "app/src/main.rs"),
+            ("/home/me/coracle/libos/src/io/stdout.rs", "libos/src/io/stdout.rs"),
+            // A crate of a workspace, of which the compiler ran in the root.
+            ("/home/me/app/parts/engine/src/lib.rs", "engine/src/lib.rs"),
+            ("/home/me/app/src/parts/engine/src/lib.rs", "engine/src/lib.rs"),
+            ("/home/me/app/target/build/out/table.rs", "app/target/build/out/table.rs"),
+            ("/home/me/app/native/sum.c", "app/native/sum.c"),
             ("/rustc/59807616e1/library/core/src/panicking.rs", "library/core/src/panicking.rs"),
             (
                 "/home/me/.rustup/toolchains/x/lib/rustlib/src/rust/library/alloc/src/vec.rs",
                 "library/alloc/src/vec.rs",
             ),
-            (
-                "/home/me/.cargo/registry/src/index.crates.io-1/spin-0.12.0/src/lib.rs",
-                "spin-0.12.0/src/lib.rs",
-            ),
+            ("/home/me/.cargo/registry/src/index.crates.io-1/talc-5.1.1/src/lib.rs", "talc-5.1.1/src/lib.rs"),
+            ("/home/me/.cargo/git/checkouts/talc-0a1b/c3d4/src/lib.rs", "talc-0a1b/c3d4/src/lib.rs"),
             ("/usr/include/x.h", "/usr/include/x.h"),
+            ("/usr/src/lib/x.c", "/usr/src/lib/x.c"),
             ("/home/me/application/x.rs", "/home/me/application/x.rs"),
         ] {
             assert_eq!(shorten(path, start), short);
         }
         assert_eq!(shorten("/src/main.rs", ""), "/src/main.rs");
+        assert_eq!(shorten("src/main.rs", ""), "src/main.rs");
     }
 
     #[test]

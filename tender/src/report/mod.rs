@@ -8,13 +8,15 @@
 //! |---|---|
 //! | `cause` | what happened, in one sentence, and the exit status for it |
 //! | `place` | what lies at or next to an address |
-//! | `instruction` | the few instructions that a report names, read from their bytes |
+//! | `encoding` | instructions taken apart into opcode and operands |
+//! | `instruction` | what the few instructions that a report names do |
 //! | `elf` | the image's file: sections read one by one, never mapped |
 //! | `tables` | `.eh_frame`: the rules that lead from a frame to its caller |
 //! | `expression` | rules that are small programs |
 //! | `unwind` | from frame to frame, with everything that may end that |
 //! | `fold` | a long trace made short: repetitions and the middle left out |
 //! | `names` | functions, files and lines for addresses, from the sources at hand |
+//! | `panicking` | which frames of a panic say nothing about the program |
 //! | `debuginfo`, `lines`, `symbols` | the sources: DWARF functions, DWARF lines, ELF symbols |
 //! | `text` | how it is all printed |
 
@@ -22,11 +24,13 @@ mod budget;
 mod cause;
 mod debuginfo;
 mod elf;
+mod encoding;
 mod expression;
 mod fold;
 mod instruction;
 mod lines;
 mod names;
+mod panicking;
 mod place;
 mod symbols;
 mod tables;
@@ -115,9 +119,6 @@ pub struct Scene<'a> {
     pub places: &'a Places,
     /// The guest's memory.
     pub memory: &'a dyn GuestMemory,
-    /// The address of the stack slot with the return address of a guest that stopped in the entry
-    /// page. `None`: that is the top of the stack, as after a `call`.
-    pub entry_return: Option<u64>,
 }
 
 /// What happened, ready to be printed ([`Display`](std::fmt::Display)) or serialised.
@@ -128,6 +129,8 @@ pub struct Report {
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<String>,
     trace: Vec<Line>,
+    /// How many of these, from the first on, are a panic's own. They are serialised and not printed.
+    panic_lines: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     trace_end: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -222,11 +225,14 @@ pub fn describe(cause: Cause<'_>, scene: Scene<'_>) -> Report {
         Cause::Port { registers, .. } => Some(dump(registers, None)),
         Cause::Panic { .. } => None,
     };
+    let panic_lines =
+        if matches!(cause, Cause::Panic { .. }) { panicking::own_lines(&names.lines) } else { 0 };
     Report {
         headline: finding.headline,
         status: finding.status,
         message: finding.message,
         trace: names.lines,
+        panic_lines,
         trace_end: trace.end.words(&scene),
         registers,
         build_id: scene.build_id.map(text::hex),

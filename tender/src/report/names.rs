@@ -138,12 +138,13 @@ fn name_unfenced(
         return Ok(());
     }
     let mut found: Vec<Vec<Found>> = vec![Vec::new(); wanted.len()];
+    // The symbols first: they say less, and take less of what may be read of a file.
+    let symbols = Symbols::load(file);
     let debug_info = DebugInfo::load(file);
     if let Ok(Some(debug_info)) = &debug_info {
         // What was found before the time was up is shown; the report says that it was.
         let _ = debug_info.find(&wanted, &mut found, budget);
     }
-    let symbols = Symbols::load(file);
     let mut names = vec![None; wanted.len()];
     if let Ok(Some(symbols)) = &symbols {
         names = symbols.find(&wanted, budget).unwrap_or(names);

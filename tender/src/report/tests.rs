@@ -85,7 +85,6 @@ impl World {
             build_id: None,
             places: &self.places,
             memory: &self.memory,
-            entry_return: None,
         }
     }
 
@@ -151,18 +150,6 @@ fn a_panic_is_printed_without_registers_from_the_caller_of_the_entry_page() {
     assert!(lines[3].starts_with("   0: 0x1234 "), "{text}");
     assert!(!text.contains("rax"), "{text}");
     assert_eq!(report.status(), coracle_hypercall::exit::PANIC);
-}
-
-#[test]
-fn the_slot_of_an_entry_page_that_uses_the_stack_can_be_given() {
-    let mut world = World::new();
-    let stack = world.places.stack.start;
-    world.put(stack + 64, &0x1111_u64.to_le_bytes());
-    world.put(stack + 80, &0x2222_u64.to_le_bytes());
-    let registers = Registers { rip: BOOT + PAGE, rsp: stack + 64, ..Registers::default() };
-    let fault = Fault { vector: 6, error_code: 0, address: 0, registers };
-    let scene = Scene { entry_return: Some(stack + 80), ..world.scene() };
-    assert!(describe(Cause::Fault(&fault), scene).to_string().contains("   1: 0x2222 "));
 }
 
 #[test]

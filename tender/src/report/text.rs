@@ -51,8 +51,13 @@ impl Display for Report {
         if let Some(message) = &self.message {
             writeln!(f, "{message}")?;
         }
-        for line in &self.trace {
-            write!(f, "{line}")?;
+        let shown = self.trace.get(self.panic_lines..).unwrap_or(&self.trace);
+        let first = match shown.first() {
+            Some(Line::Frame { number, .. }) => *number,
+            _ => 0,
+        };
+        for line in shown {
+            write_line(line, first, f)?;
         }
         if let Some(end) = &self.trace_end {
             writeln!(f, "      (the trace ends here: {end})")?;
@@ -67,31 +72,23 @@ impl Display for Report {
     }
 }
 
-impl Display for Line {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Line::Frame { number, place, functions, .. } if functions.is_empty() => {
-                writeln!(f, "{number:>4}: {place}")
+/// Writes a line of a trace whose first line has the number `first`.
+fn write_line(line: &Line, first: usize, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match line {
+        Line::Frame { number, place, functions, .. } => {
+            write!(f, "{:>4}: ", number.saturating_sub(first))?;
+            if functions.is_empty() {
+                writeln!(f, "{place}")?;
             }
-            Line::Frame { number, functions, .. } => {
-                for (index, function) in functions.iter().enumerate() {
-                    if index == 0 {
-                        write!(f, "{number:>4}: ")?;
-                    } else {
-                        f.write_str("      ")?;
-                    }
-                    write!(f, "{function}")?;
-                }
-                Ok(())
+            for (index, function) in functions.iter().enumerate() {
+                let indent = if index == 0 { "" } else { "      " };
+                write!(f, "{indent}{function}")?;
             }
-            Line::Repeated { frames: 1, times } => {
-                writeln!(f, "      … the same frame {times} more times")
-            }
-            Line::Repeated { frames, times } => {
-                writeln!(f, "      … these {frames} frames {times} more times")
-            }
-            Line::LeftOut { frames } => writeln!(f, "      … {frames} more frames"),
+            Ok(())
         }
+        Line::Repeated { frames: 1, times } => writeln!(f, "      … the same frame {times} more times"),
+        Line::Repeated { frames, times } => writeln!(f, "      … these {frames} frames {times} more times"),
+        Line::LeftOut { frames } => writeln!(f, "      … {frames} more frames"),
     }
 }
 

@@ -188,7 +188,8 @@ impl Walker<'_> {
         let memory = self.scene.memory;
         let place = locate(context.lookup(), self.scene);
         if innermost && place == Place::Entry {
-            let slot = self.scene.entry_return.or(context.get(RSP)).ok_or(End::UnknownCode(context.pc))?;
+            // The entry page leaves the stack as the call made it.
+            let slot = context.get(RSP).ok_or(End::UnknownCode(context.pc))?;
             return context.returned(slot, memory);
         }
         if !is_executable(memory, context.lookup()) {

@@ -264,10 +264,11 @@ pub(crate) fn open(bytes: &[u8]) -> Result<Image, ImageError> {
     Image::from_file(file(bytes), PathBuf::from("guest"))
 }
 
-/// Why bytes are not taken as an image. Whatever the reason, it is told in one sentence of three
+/// Why bytes are not taken as an image, or not loaded. Whatever the reason, it is told in one sentence of three
 /// parts: the file, the reason, the way out.
 pub(crate) fn refusal(bytes: &[u8]) -> (Refusal, String) {
-    let error = open(bytes).unwrap_err();
+    let loaded = open(bytes).and_then(|image| image.load(&mut Bounds(image.span().length), 0));
+    let error = loaded.unwrap_err();
     let sentence = error.to_string();
     assert!(sentence.starts_with("`guest` "), "{sentence}");
     assert!(sentence.contains(": ") && !sentence.contains('\n') && !sentence.contains("  "), "{sentence}");
@@ -295,9 +296,33 @@ impl LoadTarget for Memory {
         file.read_exact_at(&mut self.0[offset as usize..][..length as usize], file_offset)
     }
 
+    fn read_u64(&self, offset: u64) -> io::Result<u64> {
+        Ok(self.word(offset as usize))
+    }
+
     fn write_u64(&mut self, offset: u64, value: u64) -> io::Result<()> {
         self.0[offset as usize..][..8].copy_from_slice(&value.to_le_bytes());
         Ok(())
+    }
+}
+
+/// A target of so many bytes that only checks that nothing is read or written beyond them.
+pub(crate) struct Bounds(pub(crate) u64);
+
+impl LoadTarget for Bounds {
+    fn read_file(&mut self, offset: u64, length: u64, file: &File, file_offset: u64) -> io::Result<()> {
+        assert!(offset.checked_add(length).is_some_and(|end| end <= self.0));
+        assert!(file_offset.checked_add(length).is_some_and(|end| end <= file.metadata().unwrap().len()));
+        Ok(())
+    }
+
+    fn read_u64(&self, offset: u64) -> io::Result<u64> {
+        assert!(offset.checked_add(8).is_some_and(|end| end <= self.0));
+        Ok(0)
+    }
+
+    fn write_u64(&mut self, offset: u64, _: u64) -> io::Result<()> {
+        self.read_u64(offset).map(drop)
     }
 }
 

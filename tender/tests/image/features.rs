@@ -184,6 +184,16 @@ fn relocated(number: u32, symbol: u32, addend: u64) -> u64 {
 }
 
 #[test]
+fn relocations_are_looked_at_when_the_image_is_loaded_and_not_before() {
+    let mut elf = Elf::good();
+    elf.rela = vec![(0x9000, 8, 0, 0)];
+    let image = taken(&elf);
+    assert!(image.check_relocations().is_err());
+    let error = image.load(&mut Memory(vec![0; 0x5000]), 0).unwrap_err();
+    assert!(matches!(error.refusal, Refusal::RelocationTarget { address: 0x9000 }), "{error}");
+}
+
+#[test]
 fn relative_relocations_add_the_bias() {
     assert_eq!(relocated(8, 0, 0x1234), 0x11234);
     assert_eq!(relocated(8, 0, u64::MAX), 0xffff);
@@ -208,7 +218,7 @@ fn absolute_symbols_and_relocations_without_symbol_do_not_move() {
 fn a_relocation_of_no_effect_is_passed_over_wherever_it_points() {
     let mut elf = Elf::good();
     elf.rela = vec![(u64::MAX, 0, 0, 0)];
-    taken(&elf);
+    Memory::load(&taken(&elf), 0);
 }
 
 #[test]

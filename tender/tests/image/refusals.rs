@@ -113,8 +113,9 @@ fn a_plain_linux_program_is_told_how_to_become_an_image() {
         elf,
         Refusal::OrdinaryProgram,
         "is an ordinary Linux program and not a Coracle image",
-        "cargo add coracle",
-        "#[coracle::main]"
+        "`#![no_std]`, `#![no_main]`, `#[coracle::main]`",
+        "`panic = \"abort\"`",
+        "\"A program of your own\" in https://github.com/coracle-vm/coracle/blob/main/README.md"
     );
 }
 
@@ -354,9 +355,11 @@ fn a_packed_relocation_outside_of_writable_memory_is_refused() {
 }
 
 #[test]
-fn packed_relocations_that_do_not_ascend_are_refused() {
-    let elf = changed(|elf| elf.relr = vec![0x2108, 0x2100]);
-    assert_refused!(elf, Refusal::MalformedDynamic { .. }, "do not ascend");
+fn packed_relocations_that_do_not_ascend_or_overlap_are_refused() {
+    for relr in [vec![0x2108, 0x2100], vec![0x2100, 0x2104]] {
+        let elf = changed(|elf| elf.relr = relr);
+        assert_refused!(elf, Refusal::MalformedDynamic { .. }, "do not ascend");
+    }
 }
 
 #[test]
@@ -406,6 +409,22 @@ fn a_malformed_dynamic_section_is_refused() {
 fn too_many_relocations_are_refused() {
     let elf = changed(|elf| elf.dynamic = vec![(8, 24 * ((4 << 20) + 1))]);
     assert_refused!(elf, Refusal::TooManyRelocations { .. }, "4194304");
+}
+
+#[test]
+fn too_many_relocations_with_symbols_are_refused() {
+    let mut elf = Elf::good();
+    let count = (1 << 18) + 1;
+    elf.add_segment(R, 0x10_0000, 24 * count);
+    (elf.load(3).offset, elf.load(3).file_size) = (END, 24 * count);
+    elf.dynamic = vec![(7, 0x10_0000), (8, 24 * count)];
+    let mut entry = [0u8; 24];
+    entry[..8].copy_from_slice(&0x2108u64.to_le_bytes());
+    entry[8..16].copy_from_slice(&(6u64 | 1 << 32).to_le_bytes());
+    let bytes = [elf.bytes(), entry.repeat(count as usize)].concat();
+    let (reason, sentence) = refusal(&bytes);
+    assert!(matches!(reason, Refusal::TooManyRelocations { .. }), "{reason:?}");
+    assert!(sentence.contains("262144 relocations with symbols"), "{sentence}");
 }
 
 #[test]

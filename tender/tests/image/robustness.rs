@@ -4,34 +4,19 @@ use crate::builder::*;
 use crate::largest::largest_allocation;
 use coracle_hypercall::memory::{PAGE, Rights};
 use coracle_tender::image::inspect::Inspection;
-use coracle_tender::image::{Image, LoadTarget, Refusal};
+use coracle_tender::image::{Image, ImageError, Refusal};
 use proptest::prelude::*;
 use proptest::sample::select;
 use std::fs::File;
-use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 /// More than any step asks for with a file of a few kilobytes; a forged size asks for more.
 const MUCH: usize = 256 << 10;
 
-/// A target that only checks that it is written to within its bounds.
-struct Bounds(u64);
-
-impl LoadTarget for Bounds {
-    fn read_file(&mut self, offset: u64, length: u64, file: &File, file_offset: u64) -> io::Result<()> {
-        assert!(offset.checked_add(length).is_some_and(|end| end <= self.0));
-        assert!(file_offset.checked_add(length).is_some_and(|end| end <= file.metadata().unwrap().len()));
-        Ok(())
-    }
-
-    fn write_u64(&mut self, offset: u64, _: u64) -> io::Result<()> {
-        assert!(offset.checked_add(8).is_some_and(|end| end <= self.0));
-        Ok(())
-    }
-}
-
-/// What holds for every image that is taken, however odd it is.
-fn check_promises(image: &Image) {
+/// What holds for every image that is opened, however odd it is. Tells whether it was loaded too.
+fn check_promises(image: &Image) -> bool {
     let span = image.span();
     assert!(span.start.is_multiple_of(PAGE) && span.length.is_multiple_of(PAGE));
     assert!(span.length <= 1 << 40 && span.end() <= 1 << 46);
@@ -47,7 +32,9 @@ fn check_promises(image: &Image) {
         last = run.end();
     }
     assert!(entry);
-    image.load(&mut Bounds(span.length), 0).unwrap();
+    let loaded = image.load(&mut Bounds(span.length), 0).is_ok();
+    assert_eq!(image.check_relocations().is_ok(), loaded);
+    loaded
 }
 
 /// Opens, loads and inspects a file, and tells whether it was taken.
@@ -55,8 +42,7 @@ fn try_all(bytes: &[u8]) -> bool {
     let mut taken = false;
     let largest = largest_allocation(|| {
         if let Ok(image) = open(bytes) {
-            check_promises(&image);
-            taken = true;
+            taken = check_promises(&image);
         }
         let inspection = Inspection::of_file(file(bytes), PathBuf::from("guest")).unwrap();
         assert_eq!(inspection.refusal.is_none(), taken);
@@ -106,9 +92,69 @@ fn tables_in_a_vast_hole_of_the_file_take_neither_memory_nor_time() {
         elf.dynamic.extend(sizes);
         let file = file(&elf.bytes());
         file.set_len(HOLE + 0x1000).unwrap();
-        let largest = largest_allocation(|| drop(Image::from_file(file, PathBuf::from("guest"))));
+        let largest = largest_allocation(|| drop(open_and_load(file)));
         assert!(largest < MUCH, "{largest} bytes were allocated at once");
     }
+}
+
+fn open_and_load(file: File) -> Result<(), ImageError> {
+    let image = Image::from_file(file, PathBuf::from("guest"))?;
+    image.load(&mut Bounds(image.span().length), 0)
+}
+
+/// An image whose packed relocations, each a set of 63, stand for `sets` times as many words. The
+/// data that they are for is a hole of the file, loaded many times over.
+fn with_sets(sets: u64) -> File {
+    const HOLE: u64 = 32 << 20;
+    const TABLE: u64 = 0x1000;
+    const DATA: u64 = 1 << 30;
+    let length = 8 * (sets + 1);
+    let mut elf = Elf { rela: Vec::new(), ..Elf::good() };
+    elf.add_segment(R, 0x10_0000, length);
+    (elf.load(3).offset, elf.load(3).file_size) = (TABLE, length);
+    for index in 0..8 {
+        elf.add_segment(RW, DATA + index * HOLE, HOLE);
+        (elf.load(4 + index as usize).offset, elf.load(4 + index as usize).file_size) = (TABLE, HOLE);
+    }
+    elf.dynamic = vec![(36, 0x10_0000), (35, length), (37, 8)];
+    let file = file(&elf.bytes());
+    file.set_len(TABLE + HOLE).unwrap();
+    let mut table = vec![0xff; length as usize];
+    table[..8].copy_from_slice(&DATA.to_le_bytes());
+    file.write_all_at(&table, TABLE).unwrap();
+    file
+}
+
+#[test]
+fn packed_relocations_take_no_memory_and_are_counted_one_by_one() {
+    let start = Instant::now();
+    let mut refusal = None;
+    let largest = largest_allocation(|| {
+        assert!(open_and_load(with_sets(1000)).is_ok());
+        let file = with_sets(512 << 10);
+        let inspection = Inspection::of_file(file.try_clone().unwrap(), PathBuf::from("guest")).unwrap();
+        assert!(inspection.refusal.is_some_and(|refusal| refusal.contains("4194304 relocations")));
+        refusal = open_and_load(file).err();
+    });
+    assert!(matches!(refusal.unwrap().refusal, Refusal::TooManyRelocations { most: 4_194_304, .. }));
+    // The table itself is made here, once.
+    assert!(largest < (5 << 20), "{largest} bytes were allocated at once");
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+}
+
+#[test]
+fn as_many_packed_relocations_as_are_taken_are_loaded_without_memory_for_them() {
+    const SETS: u64 = (4 << 20) / 63 - 1;
+    let file = with_sets(SETS);
+    let mut image = None;
+    let largest = largest_allocation(|| {
+        let opened = Image::from_file(file, PathBuf::from("guest")).unwrap();
+        opened.load(&mut Bounds(opened.span().length), 0).unwrap();
+        image = Some(opened);
+    });
+    assert!(largest < MUCH, "{largest} bytes were allocated at once");
+    let counts = image.unwrap().check_relocations().unwrap();
+    assert_eq!([counts.packed, counts.relative], [SETS * 63 + 1; 2]);
 }
 
 /// Values that numbers in headers break on.

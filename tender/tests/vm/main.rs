@@ -16,6 +16,7 @@ mod doctor;
 mod examples;
 mod many;
 mod readme;
+mod reports;
 mod rights;
 mod signals;
 mod statuses;

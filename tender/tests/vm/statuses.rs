@@ -2,6 +2,7 @@
 
 use crate::library::Machine;
 use crate::support::{example, guest, no_kvm, output, run, stderr, stdout};
+use coracle_hypercall::exit;
 use coracle_tender::instance::End;
 use std::time::Duration;
 
@@ -67,4 +68,14 @@ fn what_has_ended_is_not_run_again() {
     let (end, output) = machine.run(&mut instance, Some(Duration::ZERO));
     assert!(matches!(end, End::Exited(0)), "{end:?}");
     assert_eq!(output, "");
+}
+
+#[test]
+fn a_lock_that_its_holder_takes_again_ends_in_a_panic_and_not_in_a_hang() {
+    if no_kvm() {
+        return;
+    }
+    let ended = output(run::<&str>(&["--timeout", "10s"], guest("lock_twice"), &[]));
+    assert_eq!(ended.status.code(), Some(exit::PANIC.into()), "{}", stderr(&ended));
+    assert!(stderr(&ended).contains("a lock is taken again by the code that holds it"));
 }

@@ -32,7 +32,7 @@ pub(crate) fn example(profile: &str, name: &str) -> PathBuf {
     directory().join("examples").join(profile).join(name)
 }
 
-/// hello, linked in another way.
+/// An example that was built in another way.
 pub(crate) fn variant(name: &str) -> PathBuf {
     directory().join("variants").join(name)
 }

@@ -80,7 +80,7 @@ proptest! {
             heap: nowhere,
             system: nowhere, stack_skip: 0 };
         let scene = Scene {
-            image_path: path, image_file: &file, symbols: None, build_id: None, places: &places, memory: &memory, entry_return: None,
+            image_path: path, image_file: &file, symbols: None, build_id: None, places: &places, memory: &memory,
         };
         let [rax, rbx, rcx, rdx, rsi, rdi, rbp, r8, r9, r10, r11, r12, r13, r14, r15, _] = registers;
         let registers = Registers {

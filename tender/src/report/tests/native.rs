@@ -70,7 +70,6 @@ impl Own {
             build_id: self.build_id.as_deref(),
             places: &self.places,
             memory: self,
-            entry_return: None,
         }
     }
 }
@@ -241,6 +240,33 @@ fn without_debug_information_functions_are_named_from_the_symbols() {
         .to_string();
     assert_in_order(&text, &["native::third", "+0x", "native::first+0x"].map(|word| word));
     assert!(!text.contains("native.rs:"), "{text}");
+}
+
+#[test]
+fn of_more_debug_information_than_is_read_the_report_says_so_and_takes_symbols() {
+    const SIZE: u64 = 257 << 20;
+    let own = Own::new();
+    let large = copy(&own, |bytes| set_section_size(bytes, ".debug_info", SIZE));
+    // A hole: nothing of it is written, and nothing of it may be read.
+    large.as_file().set_len(large.as_file().metadata().expect("a length").len() + SIZE).expect("grows");
+    let text = first(&|registers| fault(registers, Scene { image_file: large.as_file(), ..own.scene() }))
+        .to_string();
+    assert_in_order(
+        &text,
+        &["native::third+0x", "native::first+0x", ".debug_info it has more than 256 MiB of tables"],
+    );
+}
+
+/// Changes the size in a section's header.
+fn set_section_size(bytes: &mut [u8], name: &str, size: u64) {
+    let number = |at: usize, length: usize| {
+        bytes[at..at + length].iter().rev().fold(0, |number, &byte| number << 8 | usize::from(byte))
+    };
+    let header = |index: usize| number(0x28, 8) + 64 * index;
+    let names = number(header(number(0x3e, 2)) + 0x18, 8);
+    let is_it = |index: &usize| bytes[names + number(header(*index), 4)..].starts_with(name.as_bytes());
+    let at = header((0..number(0x3c, 2)).find(is_it).expect("there is one")) + 0x20;
+    bytes[at..at + 8].copy_from_slice(&size.to_le_bytes());
 }
 
 #[test]

@@ -153,3 +153,14 @@ fn code_that_was_made_cannot_be_written() {
     assert_eq!((fault.vector, fault.error_code), (PAGE_FAULT, 7), "{fault:x?}");
     assert_eq!(fault.address, fault.registers.rdx + 100);
 }
+
+#[test]
+fn a_change_of_rights_shows_the_guest_nothing_of_the_system_place() {
+    if no_kvm() {
+        return;
+    }
+    let ran = Ran::of("registers_after_call", &[], Placement::Random);
+    let registers = ran.registers();
+    assert_eq!(registers.rax, PAGE, "the call's answer");
+    assert_eq!([registers.rcx, registers.rdx, registers.rsi, registers.rdi], [0; 4]);
+}
