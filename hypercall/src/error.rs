@@ -36,7 +36,7 @@ errors! {
     Denied = 5, "not permitted";
     /// The other end of the stream is closed; nothing will ever be taken.
     Closed = 6, "stream is closed";
-    /// The host could not read or write: its cause is in the tender's log.
+    /// The host could not read or write. The tender says why in its log, each cause once.
     Io = 7, "input/output error on the host";
     /// A blocking call was ended because an event that the guest has subscribed to is ready.
     Interrupted = 8, "interrupted by an event";

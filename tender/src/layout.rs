@@ -53,18 +53,67 @@ const SLOTS: u64 = 256;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum LayoutError {
     /// Image, least stack and least heap need more memory than there is.
-    #[error("the image needs at least {} of memory and --mem gives it {}: pass --mem {}", size(*.needed), size(*.given), size(*.needed))]
+    #[error(
+        "the image needs at least {needed} of memory and --mem gives it {}: pass --mem {needed}",
+        size_down(*.given), needed = size_up(*.needed)
+    )]
     TooBig {
         /// What it needs, in bytes.
         needed: u64,
         /// What there is, in bytes.
         given: u64,
     },
+    /// No machine has so much.
+    #[error(
+        "--mem {} is more memory than a machine can have here: pass --mem {} or less",
+        size_down(*.given), size_down(*.most)
+    )]
+    TooMuch {
+        /// What was asked for, in bytes.
+        given: u64,
+        /// What a machine can have, in bytes.
+        most: u64,
+    },
+    /// The heap does not hold the thread-local storage of the first thread.
+    #[error(
+        "the image's thread-local storage takes {} and its heap has only {}: pass --mem {}",
+        size_up(*.storage), size_down(*.heap), size_up(*.needed)
+    )]
+    ThreadLocal {
+        /// What the storage takes, in bytes.
+        storage: u64,
+        /// What the heap has, in bytes.
+        heap: u64,
+        /// With how much memory it would do, in bytes.
+        needed: u64,
+    },
 }
 
-/// A size in bytes as `--mem` takes it.
-fn size(bytes: u64) -> String {
-    if bytes.is_multiple_of(1 << 20) { format!("{}M", bytes >> 20) } else { format!("{bytes}") }
+const UNITS: [(u64, char); 4] = [(1 << 40, 'T'), (1 << 30, 'G'), (1 << 20, 'M'), (1 << 10, 'K')];
+
+/// A size in bytes as `--mem` takes it: exact where that is short, else rounded down.
+pub(crate) fn size_down(bytes: u64) -> String {
+    short(bytes, |tenths, unit| tenths / unit)
+}
+
+/// The same, rounded up.
+fn size_up(bytes: u64) -> String {
+    short(bytes, |tenths, unit| tenths.div_ceil(unit))
+}
+
+fn short(bytes: u64, divide: impl Fn(u128, u128) -> u128) -> String {
+    const SHORT: u64 = 10_000;
+    let exact = UNITS.into_iter().find(|(unit, _)| bytes > 0 && bytes.is_multiple_of(*unit));
+    if let Some((unit, letter)) = exact.filter(|(unit, letter)| *letter == 'T' || bytes / unit < SHORT) {
+        return format!("{}{letter}", bytes / unit);
+    }
+    match UNITS.into_iter().find(|(unit, _)| bytes >= *unit) {
+        Some((unit, letter)) => {
+            let tenths = divide(u128::from(bytes) * 10, u128::from(unit));
+            format!("{}.{}{letter}", tenths / 10, tenths % 10)
+        }
+        None => format!("{bytes}"),
+    }
 }
 
 /// A run of addresses.
@@ -128,6 +177,26 @@ impl Physical {
             image: Extent { start: system_end, length: image },
             stack: Extent { start: small, length: stack },
             heap: Extent { start: small + stack, length: left - stack },
+        })
+    }
+
+    /// Checks that the heap holds the first thread's storage of so many bytes (with what is needed
+    /// to align it).
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn check_thread_local(&self, storage: u64) -> Result<(), LayoutError> {
+        // The storage ends in a small block that every thread has.
+        let room = storage.saturating_add(PAGE);
+        let Some(missing) = room.checked_sub(self.heap.length).filter(|missing| *missing > 0) else {
+            return Ok(());
+        };
+        // Of more memory a part goes to the stack and to page tables.
+        let more = missing.saturating_add(missing / 64 + USUAL_STACK).next_multiple_of(LARGE_PAGE);
+        Err(LayoutError::ThreadLocal {
+            storage,
+            heap: self.heap.length,
+            needed: self.size.saturating_add(more),
         })
     }
 
@@ -222,7 +291,8 @@ impl Places {
             taken.take_range(linked.start.saturating_sub(BEFORE_IMAGE) / SLOT, linked.end() / SLOT + 1);
         }
         let mut place = |length: u64, grain: u64| {
-            let slots = length.div_ceil(SLOT).max(1);
+            // At least one grain is left over, so that there is a gap before the next slot.
+            let slots = length.saturating_add(grain).div_ceil(SLOT);
             let slot = taken.choose(slots, &mut below);
             slot * SLOT + below((slots * SLOT - length) / grain) * grain
         };
@@ -276,5 +346,57 @@ impl Slots {
         }
         self.take_range(slot, slot + count);
         slot
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Extent, LayoutError, Physical, Placement, Places, SLOT, size_down, size_up};
+    use coracle_hypercall::memory::{LARGE_PAGE, PAGE};
+
+    #[test]
+    fn sizes_are_short_and_as_mem_takes_them() {
+        assert_eq!(size_down(64 << 20), "64M");
+        assert_eq!(size_down(3 << 29), "1536M");
+        assert_eq!(size_down(1 << 40), "1T");
+        assert_eq!(size_down(1_000_000 << 40), "1000000T");
+        assert_eq!(size_down(1000), "1000");
+        assert_eq!(size_down((8 << 40) - LARGE_PAGE), "7.9T");
+        assert_eq!(size_up((20 << 30) + LARGE_PAGE), "20.1G");
+        assert_eq!(size_up(u64::MAX), "16777216.0T");
+        assert_eq!(size_down(0), "0");
+    }
+
+    #[test]
+    fn a_place_that_fills_its_slots_still_has_a_gap_after_it() {
+        for length in [SLOT - LARGE_PAGE, SLOT, 3 * SLOT] {
+            let physical = Physical {
+                size: 0,
+                system_end: LARGE_PAGE,
+                image: Extent { start: 0, length: PAGE },
+                stack: Extent { start: 0, length: LARGE_PAGE },
+                heap: Extent { start: 0, length },
+            };
+            let image = Extent { start: 0, length: PAGE };
+            // Fixed places are in the first slots, one after the other.
+            let places = Places::choose(&physical, image, PAGE, false, Placement::Fixed, &mut || 0);
+            let gap = places.system.start - places.heap.end();
+            assert!(gap >= LARGE_PAGE, "{length:#x}: {gap:#x} bytes after {:x?}", places.heap);
+        }
+    }
+
+    #[test]
+    fn thread_local_storage_fits_into_the_memory_that_its_refusal_names() {
+        for storage in [56 << 20, 64 << 20, 300 << 20, 1 << 30] {
+            let physical = Physical::divide(64 << 20, PAGE).expect("it fits");
+            let Err(LayoutError::ThreadLocal { needed, .. }) = physical.check_thread_local(storage) else {
+                panic!("{storage} bytes fit into {physical:?}");
+            };
+            let larger = Physical::divide(needed, PAGE).expect("it fits");
+            assert_eq!(larger.check_thread_local(storage), Ok(()), "{storage}");
+        }
+        let physical = Physical::divide(64 << 20, PAGE).expect("it fits");
+        assert_eq!(physical.check_thread_local(physical.heap.length - PAGE), Ok(()));
+        assert!(physical.check_thread_local(physical.heap.length).is_err());
     }
 }

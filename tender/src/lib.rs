@@ -12,3 +12,4 @@ pub mod paging;
 pub mod probe;
 pub mod registers;
 pub mod report;
+pub mod text;

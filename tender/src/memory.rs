@@ -3,6 +3,7 @@
 //! The guest runs while the tender holds this, so nothing here hands out a Rust reference to guest
 //! memory: bytes are copied in or out, or given to the host's kernel by pointer for one system call.
 
+use crate::layout::size_down;
 use coracle_hypercall::memory::LARGE_PAGE;
 use std::fs::File;
 use std::io;
@@ -15,7 +16,7 @@ use vm_memory::{Bytes, VolatileSlice};
 #[derive(Debug, thiserror::Error)]
 pub enum MemoryError {
     /// The host refused the address space.
-    #[error("cannot reserve {size} bytes of address space for the guest: {source} (try a smaller --mem)")]
+    #[error("cannot reserve {} of address space for the guest: {source} (try a smaller --mem)", size_down(*.size))]
     Reserve {
         /// How much was asked for, in bytes.
         size: u64,

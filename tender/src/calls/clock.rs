@@ -3,7 +3,7 @@
 use crate::layout::{BOOT, CLOCK_OFFSET};
 use crate::memory::Memory;
 use coracle_hypercall::clock::ClockPage;
-use coracle_hypercall::error::CallError;
+use std::io;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use zerocopy::IntoBytes;
 
@@ -35,7 +35,7 @@ impl Clock {
     }
 
     /// Writes the page anew for a guest whose counter reads `tsc`.
-    pub(super) fn refresh(&mut self, tsc: u64, memory: &Memory) -> Result<u64, CallError> {
+    pub(super) fn refresh(&mut self, tsc: u64, memory: &Memory) -> io::Result<u64> {
         let monotonic_ns = self.monotonic_ns();
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let wall_ns = wall.as_nanos() as u64;
@@ -53,7 +53,7 @@ impl Clock {
             reserved: 0,
         };
         // The only vCPU waits for this call: nobody reads the page meanwhile.
-        memory.write(BOOT + CLOCK_OFFSET, page.as_bytes()).map_err(|_| CallError::Io)?;
+        memory.write(BOOT + CLOCK_OFFSET, page.as_bytes()).map_err(io::Error::other)?;
         Ok(0)
     }
 }

@@ -27,13 +27,40 @@ pub struct Console<'a> {
     input: BorrowedFd<'a>,
     output: BorrowedFd<'a>,
     error: BorrowedFd<'a>,
-    widened: Cell<Widened>,
+    widened: Cell<[bool; 3]>,
 }
 
-#[derive(Debug, Clone, Copy, Default)]
-struct Widened {
-    input: bool,
-    output: bool,
+/// One of the three streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Channel {
+    Input,
+    Output,
+    Error,
+}
+
+impl From<Stream> for Channel {
+    fn from(stream: Stream) -> Channel {
+        match stream {
+            Stream::Output => Channel::Output,
+            Stream::Error => Channel::Error,
+        }
+    }
+}
+
+impl Channel {
+    /// What fails when this stream fails, in words.
+    fn doing(self) -> &'static str {
+        match self {
+            Channel::Input => "read standard input",
+            Channel::Output => "write standard output",
+            Channel::Error => "write standard error",
+        }
+    }
+
+    /// What is waited for.
+    fn events(self) -> libc::c_short {
+        if self == Channel::Input { libc::POLLIN } else { libc::POLLOUT }
+    }
 }
 
 impl<'a> Console<'a> {
@@ -53,10 +80,11 @@ impl<'a> Console<'a> {
         }
     }
 
-    fn stream(&self, stream: Stream) -> RawFd {
-        match stream {
-            Stream::Output => self.output.as_raw_fd(),
-            Stream::Error => self.error.as_raw_fd(),
+    fn descriptor(&self, of: Channel) -> RawFd {
+        match of {
+            Channel::Input => self.input.as_raw_fd(),
+            Channel::Output => self.output.as_raw_fd(),
+            Channel::Error => self.error.as_raw_fd(),
         }
     }
 
@@ -69,16 +97,20 @@ impl<'a> Console<'a> {
 
     /// Makes the pipe behind a stream larger when it carries large pieces: each piece costs the
     /// guest an exit.
-    fn widen(&self, descriptor: RawFd, length: u64) {
+    fn widen(&self, of: Channel, length: u64) {
         let mut widened = self.widened.get();
-        let done =
-            if descriptor == self.input.as_raw_fd() { &mut widened.input } else { &mut widened.output };
+        let [input, output, error] = &mut widened;
+        let done = match of {
+            Channel::Input => input,
+            Channel::Output => output,
+            Channel::Error => error,
+        };
         if length < LARGE_TRANSFER || std::mem::replace(done, true) {
             return;
         }
         self.widened.set(widened);
         // SAFETY: fcntl on an open descriptor; one that is no pipe refuses, which is as well.
-        unsafe { libc::fcntl(descriptor, libc::F_SETPIPE_SZ, LARGE_PIPE) };
+        unsafe { libc::fcntl(self.descriptor(of), libc::F_SETPIPE_SZ, LARGE_PIPE) };
     }
 }
 
@@ -176,9 +208,7 @@ impl State {
             Ok(vectors) => vectors,
             Err(error) => return Reply::Result(Err(error)),
         };
-        let descriptor = context.console.stream(stream);
-        context.console.widen(descriptor, vectors.length);
-        self.transfer(descriptor, &vectors, libc::POLLOUT)
+        self.transfer(stream.into(), &vectors, context)
     }
 
     pub(super) fn console_read(&mut self, buffer: u64, length: u64, context: &mut Context<'_>) -> Reply {
@@ -188,16 +218,16 @@ impl State {
         {
             return Reply::Result(Err(error));
         }
-        let descriptor = context.console.input.as_raw_fd();
-        context.console.widen(descriptor, vectors.length);
-        self.transfer(descriptor, &vectors, libc::POLLIN)
+        self.transfer(Channel::Input, &vectors, context)
     }
 
     /// Moves bytes once, waiting until that is possible or the guest has something else to do.
-    fn transfer(&mut self, descriptor: RawFd, vectors: &Vectors<'_>, events: libc::c_short) -> Reply {
+    fn transfer(&mut self, stream: Channel, vectors: &Vectors<'_>, context: &mut Context<'_>) -> Reply {
         if vectors.length == 0 {
             return Reply::Result(Ok(0));
         }
+        context.console.widen(stream, vectors.length);
+        let (descriptor, events) = (context.console.descriptor(stream), stream.events());
         let (list, count) = (vectors.entries.as_ptr(), vectors.entries.len() as libc::c_int);
         loop {
             // News that came before the call ends a read that would wait for input. A write it does
@@ -227,7 +257,7 @@ impl State {
                     poll(descriptor, events, None);
                 }
                 io::ErrorKind::BrokenPipe => return Reply::Result(Err(CallError::Closed)),
-                _ => return Reply::Result(Err(CallError::Io)),
+                _ => return Reply::Result(Err(self.host_failed(stream.doing(), &error, context))),
             }
             if self.events.must_stop() {
                 return Reply::Stop;
@@ -255,4 +285,26 @@ fn gather<'m>(slices: u64, count: u64, context: &Context<'m>) -> Result<Vectors<
         vectors.add(GuestSlice { length, ..*slice }, Access::Read, context)?;
     }
     Ok(vectors)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Channel, Console, LARGE_PIPE, LARGE_TRANSFER};
+    use std::os::fd::{AsFd, AsRawFd};
+
+    #[test]
+    fn each_stream_that_carries_large_pieces_gets_a_large_pipe() {
+        let (input, _source) = std::io::pipe().expect("a pipe");
+        let (_sink, output) = std::io::pipe().expect("a pipe");
+        let (_other_sink, error) = std::io::pipe().expect("a pipe");
+        let console = Console::new(input.as_fd(), output.as_fd(), error.as_fd());
+        // SAFETY: fcntl on a descriptor of the console, which is open.
+        let size = |of| unsafe { libc::fcntl(console.descriptor(of).as_raw_fd(), libc::F_GETPIPE_SZ) };
+        for stream in [Channel::Input, Channel::Output, Channel::Error] {
+            console.widen(stream, LARGE_TRANSFER - 1);
+            assert!(size(stream) < LARGE_PIPE, "{stream:?}");
+            console.widen(stream, LARGE_TRANSFER);
+            assert_eq!(size(stream), LARGE_PIPE, "{stream:?}");
+        }
+    }
 }

@@ -4,6 +4,7 @@ use super::{Context, Reply, State};
 use crate::paging::Access;
 use coracle_hypercall::error::CallError;
 use coracle_hypercall::memory::GuestSlice;
+use std::io;
 
 /// How much is drawn before looking whether the guest is to stop.
 const PIECE: u64 = 1 << 20;
@@ -17,6 +18,7 @@ impl State {
             return Reply::Result(Err(error));
         }
         let mut stopped = false;
+        let mut failure = None;
         let result = context.guest.runs(slice, Access::Write, |run| {
             let mut done = 0;
             while done < run.length {
@@ -28,8 +30,12 @@ impl State {
                 let drawn = unsafe { libc::getrandom(guard.as_ptr().cast(), piece.len(), 0) };
                 if drawn > 0 {
                     done += drawn as u64;
-                } else if std::io::Error::last_os_error().kind() != std::io::ErrorKind::Interrupted {
-                    return Err(CallError::Io);
+                } else {
+                    let error = io::Error::last_os_error();
+                    if error.kind() != io::ErrorKind::Interrupted {
+                        failure = Some(error);
+                        return Err(CallError::Io);
+                    }
                 }
                 if self.events.must_stop() {
                     stopped = true;
@@ -38,6 +44,12 @@ impl State {
             }
             Ok(())
         });
-        if stopped { Reply::Stop } else { Reply::Result(result.map(|()| 0)) }
+        if stopped {
+            return Reply::Stop;
+        }
+        if let Some(cause) = failure {
+            return Reply::Result(Err(self.host_failed("draw random numbers", &cause, context)));
+        }
+        Reply::Result(result.map(|()| 0))
     }
 }

@@ -4,7 +4,7 @@ use super::{Context, Reply, State};
 use coracle_hypercall::error::CallError;
 use coracle_hypercall::event::{EventSources, NO_DEADLINE};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// What may be asked of a guest from outside.
@@ -27,12 +27,26 @@ impl Request {
 
 /// Requests that have been made, shared with whoever makes them, signal handlers among them.
 #[derive(Debug, Default)]
-pub struct Requests(AtomicU64);
+pub struct Requests {
+    made: AtomicU64,
+    closed: AtomicBool,
+}
 
 impl Requests {
     /// Makes a request. The guest's thread must be kicked afterwards.
     pub fn make(&self, request: Request) {
-        self.0.fetch_or(request.source().bits(), Ordering::SeqCst);
+        self.made.fetch_or(request.source().bits(), Ordering::SeqCst);
+    }
+
+    /// The guest has ended: nobody will look at requests any more.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether the guest has ended.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
     }
 }
 
@@ -69,7 +83,7 @@ impl Events {
     }
 
     fn pending(&self) -> EventSources {
-        EventSources::from_bits_truncate(self.requests.0.load(Ordering::SeqCst))
+        EventSources::from_bits_truncate(self.requests.made.load(Ordering::SeqCst))
     }
 
     /// Whether, and why, the guest must stop now.
@@ -97,7 +111,7 @@ impl Events {
     /// Takes what is pending of `sources`.
     fn take(&self, sources: EventSources) -> EventSources {
         let wanted = sources & REQUESTS;
-        let before = self.requests.0.fetch_and(!wanted.bits(), Ordering::SeqCst);
+        let before = self.requests.made.fetch_and(!wanted.bits(), Ordering::SeqCst);
         EventSources::from_bits_truncate(before) & wanted
     }
 }

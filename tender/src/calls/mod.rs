@@ -4,13 +4,15 @@ mod clock;
 mod console;
 mod entropy;
 mod event;
+mod failure;
 mod rights;
 mod text;
 
 pub use clock::Clock;
 pub use console::Console;
 pub use event::{Events, Request, Requests, Stop};
-pub use text::{LogEntry, PanicText};
+pub use failure::Failures;
+pub use text::{LogEntry, PanicText, TENDER_TARGET};
 
 use crate::guest::Guest;
 use crate::layout::{Physical, Places};
@@ -46,6 +48,8 @@ pub struct State {
     pub pool: Pool,
     /// What its image may do beyond the ordinary.
     pub permissions: Permissions,
+    /// What the host could not do for it.
+    pub failures: Failures,
 }
 
 /// What a call works on.
@@ -61,7 +65,7 @@ pub struct Context<'a> {
     /// The streams that its console is connected to.
     pub console: &'a Console<'a>,
     /// Where log records go.
-    pub log: &'a mut dyn FnMut(&LogEntry),
+    pub log: &'a mut dyn FnMut(&LogEntry<'_>),
 }
 
 impl State {
@@ -76,10 +80,13 @@ impl State {
             Call::Panic => return Reply::Panic(PanicText::read(&context.guest, a0)),
             Call::ConsoleWrite => return self.console_write(a0, a1, a2, context),
             Call::ConsoleRead => return self.console_read(a0, a1, context),
-            Call::Clock => self.clock.refresh(a0, context.guest.memory()),
+            Call::Clock => {
+                let refreshed = self.clock.refresh(a0, context.guest.memory());
+                refreshed.map_err(|cause| self.host_failed("write the clock page", &cause, context))
+            }
             Call::Wait => return self.wait(a0, a1, context),
             Call::Entropy => return self.entropy(a0, a1, context),
-            Call::Log => text::log(a0, context),
+            Call::Log => return self.log(a0, context),
             Call::MemoryRights => return self.memory_rights(a0, a1, a2, context),
         };
         Reply::Result(result)

@@ -1,22 +1,37 @@
 //! Log records and panic reports: texts of the guest, for a person to read.
 
-use super::Context;
+use super::{Context, Events, Reply, State};
 use crate::guest::Guest;
+use crate::text::{escape, escape_lines};
 use coracle_hypercall::call::MAX_TEXT;
 use coracle_hypercall::error::CallError;
 use coracle_hypercall::log::{Level, LogRecord};
 use coracle_hypercall::panic::PanicReport;
 
-/// A log record, safe to print.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogEntry {
+/// A log record, safe to print: one of the guest's, or the tender's own, whose target is
+/// [`TENDER_TARGET`].
+#[derive(Debug)]
+pub struct LogEntry<'a> {
     /// How grave it is.
     pub level: Level,
     /// The part of the program that speaks.
     pub target: String,
     /// What it says.
     pub message: String,
+    pub(super) events: &'a Events,
 }
+
+impl LogEntry<'_> {
+    /// Whether the guest must stop. Where records go may have to wait, and the guest waits with it:
+    /// whoever waits asks this each time that a signal ends a system call, and gives up on yes.
+    #[must_use]
+    pub fn must_stop(&self) -> bool {
+        self.events.must_stop()
+    }
+}
+
+/// The target of the tender's own log records.
+pub const TENDER_TARGET: &str = "coracle";
 
 /// What a guest said when it panicked, safe to print. Parts that could not be read are empty.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -38,52 +53,31 @@ impl PanicText {
         };
         let text = |slice| guest.read_text(slice, MAX_TEXT).unwrap_or_default();
         PanicText {
-            message: printable(&text(report.message), true),
-            file: printable(&text(report.file), false),
+            message: escape_lines(&text(report.message)),
+            file: escape(&text(report.file)),
             line: report.line,
             column: report.column,
         }
     }
 }
 
-pub(super) fn log(record: u64, context: &mut Context<'_>) -> Result<u64, CallError> {
-    let record: LogRecord = context.guest.read_struct(record)?;
-    let level = Level::from_number(record.level).ok_or(CallError::BadArgument)?;
-    let entry = LogEntry {
-        level,
-        target: printable(&context.guest.read_text(record.target, MAX_TEXT)?, false),
-        message: printable(&context.guest.read_text(record.message, MAX_TEXT)?, false),
-    };
-    (context.log)(&entry);
-    Ok(0)
-}
-
-/// The text with control characters escaped, so that a guest cannot steer the terminal that shows it.
-fn printable(text: &str, keep_line_breaks: bool) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for character in text.chars() {
-        let keep = !character.is_control() || character == '\t' || (keep_line_breaks && character == '\n');
-        if keep {
-            shown.push(character);
-        } else {
-            shown.extend(character.escape_default());
-        }
-    }
-    shown
-}
-
-#[cfg(test)]
-mod tests {
-    use super::printable;
-
-    #[test]
-    fn a_guest_cannot_send_escape_sequences_to_the_terminal() {
-        assert_eq!(printable("a\u{1b}[2Jb\u{9b}c", true), "a\\u{1b}[2Jb\\u{9b}c");
+impl State {
+    pub(super) fn log(&self, record: u64, context: &mut Context<'_>) -> Reply {
+        let entry = match self.log_entry(record, context) {
+            Ok(entry) => entry,
+            Err(error) => return Reply::Result(Err(error)),
+        };
+        (context.log)(&entry);
+        if self.events.must_stop() { Reply::Stop } else { Reply::Result(Ok(0)) }
     }
 
-    #[test]
-    fn line_breaks_stay_in_panics_and_are_escaped_in_log_records() {
-        assert_eq!(printable("a\nb", true), "a\nb");
-        assert_eq!(printable("a\nb", false), "a\\nb");
+    fn log_entry(&self, record: u64, context: &Context<'_>) -> Result<LogEntry<'_>, CallError> {
+        let record: LogRecord = context.guest.read_struct(record)?;
+        Ok(LogEntry {
+            level: Level::from_number(record.level).ok_or(CallError::BadArgument)?,
+            target: escape(&context.guest.read_text(record.target, MAX_TEXT)?),
+            message: escape(&context.guest.read_text(record.message, MAX_TEXT)?),
+            events: &self.events,
+        })
     }
 }

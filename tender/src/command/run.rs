@@ -1,9 +1,10 @@
 //! `coracle run`.
 
-use super::say::say;
+use super::say::{Patience, say_with};
 use super::{refuse, signals, statistics, value};
-use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::{Args, ValueHint};
+use coracle_hypercall::exit;
 use coracle_hypercall::log::Level;
 use coracle_tender::calls::{Console, LogEntry};
 use coracle_tender::image::Image;
@@ -13,7 +14,7 @@ use coracle_tender::layout::Placement;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Runs an image as a virtual machine
 ///
@@ -21,14 +22,18 @@ use std::time::Duration;
 /// 101 for a panic, 124 when its time is up, 125 when it could not be started, 128 + a signal's
 /// number for a CPU fault (139 bad access, 132 illegal instruction, 136 division).
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  coracle run target/release/hello\n  \
-    coracle run --mem 1G --timeout 5s app -- --verbose input.txt\n  \
-    echo text | coracle run --stats cat")]
+#[command(
+    override_usage = "coracle run [OPTIONS] <IMAGE> [ARGUMENTS]...",
+    after_help = "Examples:\n  coracle run target/release/hello\n  \
+        coracle run --mem 1G --timeout 5s app --verbose input.txt\n  \
+        echo text | coracle run --stats cat"
+)]
 pub(super) struct Run {
-    /// Memory for the guest, backed when it is touched
+    /// Memory for the guest, backed when it is touched: a number with K, M, G or T (powers of 1024),
+    /// or of bytes
     #[arg(long, value_name = "SIZE", value_parser = value::size, default_value = "64M")]
     mem: u64,
-    /// End the guest after this time, with status 124
+    /// End the guest after this time, with status 124: a number with ms, s, m or h, or of seconds
     #[arg(long, value_name = "TIME", value_parser = value::duration)]
     timeout: Option<Duration>,
     /// Set a variable of the guest's environment; KEY alone passes this command's own on
@@ -48,16 +53,21 @@ pub(super) struct Run {
     /// Take names for crash reports from this file: the image as it was before it was stripped
     #[arg(long, value_name = "FILE")]
     symbols: Option<PathBuf>,
-    /// The image
-    image: PathBuf,
-    /// Arguments for the guest
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    arguments: Vec<OsString>,
+    /// The image, and arguments for the guest: whatever follows the image, options among it. A `--`
+    /// between them is left out
+    #[arg(value_name = "IMAGE", required = true, num_args = 1.., trailing_var_arg = true,
+          value_hint = ValueHint::FilePath)]
+    image_and_arguments: Vec<OsString>,
 }
+
+/// For how long the last words wait to be taken when the guest's time is up.
+const A_MOMENT: Duration = Duration::from_secs(1);
 
 impl Run {
     pub(super) fn carry_out(self) -> ExitCode {
-        let image = match Image::open(&self.image) {
+        let arguments = guest_arguments(self.image_and_arguments);
+        let path = arguments.first().map(PathBuf::from).unwrap_or_default();
+        let image = match Image::open(&path) {
             Ok(image) => image,
             Err(error) => return refuse(error),
         };
@@ -65,8 +75,6 @@ impl Run {
             Ok(host) => host,
             Err(error) => return refuse(error),
         };
-        let mut arguments = vec![self.image.clone().into_os_string()];
-        arguments.extend(self.arguments);
         let config = Config {
             memory: self.mem,
             arguments,
@@ -80,50 +88,65 @@ impl Run {
         };
         signals::forward(instance.stopper());
         let quiet = self.quiet;
-        let mut log = |entry: &LogEntry| {
+        let mut log = |entry: &LogEntry<'_>| {
             if !quiet {
                 print_log(entry);
             }
         };
+        let start = Instant::now();
         let end = instance.run(&Console::standard(), &mut log, self.timeout);
+        let patience = patience(&end, start, self.timeout);
         if let (Some(format), Some(statistics)) = (self.stats, instance.statistics()) {
-            statistics::print(&statistics, format);
+            say_with(patience, statistics::text(&statistics, format));
         }
-        let status = match instance.report(&end, self.symbols.as_deref()) {
-            Some(report) => {
-                if !quiet {
-                    say(&report);
-                }
-                report.status()
+        let report = instance.report(&end, self.symbols.as_deref());
+        if !quiet {
+            match &report {
+                Some(report) => say_with(patience, report),
+                None => explain(&end, &image, self.timeout, patience),
             }
-            None => {
-                if !quiet {
-                    explain(&end, &image, self.timeout);
-                }
-                end.status()
-            }
-        };
+        }
+        let status = report.map(|report| report.status()).or(end.status()).unwrap_or(exit::TENDER);
         // What is left to give back to the host goes with the process, which is quicker.
         std::process::exit(status.into());
     }
 }
 
+/// The guest's arguments, its name first: all that was given, but for a `--` after the image.
+fn guest_arguments(mut given: Vec<OsString>) -> Vec<OsString> {
+    if given.get(1).is_some_and(|second| second == "--") {
+        given.remove(1);
+    }
+    given
+}
+
+/// How long what is left to say waits to be taken: not much longer than the guest's time.
+fn patience(end: &End, start: Instant, timeout: Option<Duration>) -> Patience<'static> {
+    let soon = Instant::now() + A_MOMENT;
+    match end {
+        End::TimedOut | End::Asked(_) => Patience::Until(soon),
+        _ => match timeout.and_then(|timeout| start.checked_add(timeout)) {
+            Some(deadline) => Patience::Until(deadline.max(soon)),
+            None => Patience::Endless,
+        },
+    }
+}
+
 /// Says why a guest ended that neither ended by itself nor crashed.
-fn explain(end: &End, image: &Image, timeout: Option<Duration>) {
+fn explain(end: &End, image: &Image, timeout: Option<Duration>, patience: Patience<'_>) {
     let name = image.path().display();
     match end {
         End::TimedOut => {
-            say(format_args!(
-                "coracle: {name}: still running after {:?} (--timeout): ended\n",
-                timeout.unwrap_or_default()
-            ));
+            let limit = timeout.unwrap_or_default();
+            let words = format_args!("coracle: {name}: still running after {limit:?} (--timeout): ended\n");
+            say_with(patience, words);
         }
-        End::Dead(dead) => say(format_args!("coracle: {name}: {dead}\n")),
+        End::Dead(dead) => say_with(patience, format_args!("coracle: {name}: {dead}\n")),
         _ => {}
     }
 }
 
-fn print_log(entry: &LogEntry) {
+fn print_log(entry: &LogEntry<'_>) {
     let level = match entry.level {
         Level::Error => "ERROR",
         Level::Warn => "WARN ",
@@ -131,5 +154,6 @@ fn print_log(entry: &LogEntry) {
         Level::Debug => "DEBUG",
         Level::Trace => "TRACE",
     };
-    say(format_args!("{level} {}: {}\n", entry.target, entry.message));
+    let patience = Patience::Unless(&|| entry.must_stop());
+    say_with(patience, format_args!("{level} {}: {}\n", entry.target, entry.message));
 }

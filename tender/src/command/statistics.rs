@@ -14,16 +14,15 @@ pub(super) enum Format {
     Json,
 }
 
-/// Shows statistics.
-pub(super) fn print(statistics: &Statistics, format: Format) {
-    let text = match format {
+/// Statistics in a format.
+pub(super) fn text(statistics: &Statistics, format: Format) -> String {
+    match format {
         Format::Table => table(statistics).unwrap_or_default(),
         Format::Json => match serde_json::to_string(statistics) {
             Ok(json) => json + "\n",
             Err(error) => format!("coracle: cannot show statistics: {error}\n"),
         },
-    };
-    super::say::say(text);
+    }
 }
 
 /// What KVM counts of a vCPU that says where time goes, with words for it.

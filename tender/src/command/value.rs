@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::time::Duration;
 
-/// A size in bytes: a number with an optional suffix K, M, G or T, powers of 1024.
+/// A size in bytes: a number with a suffix K, M, G or T, powers of 1024, or a whole number without.
 pub(super) fn size(text: &str) -> Result<u64, String> {
     let (digits, unit) = split(text);
     let factor: u64 = match unit.trim_end_matches("iB").trim_end_matches(['B', 'b']) {
@@ -15,9 +15,23 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
         "t" | "T" => 1 << 40,
         _ => return Err(format!("\"{unit}\" is not a unit of size: use K, M, G or T, as in 64M")),
     };
-    let number: u64 = digits.parse().map_err(|_| "a size is a number with a unit, such as 64M".to_owned())?;
-    number.checked_mul(factor).ok_or_else(|| "that is more than any machine has".to_owned())
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, "0"));
+    if digits.contains('.') && factor == 1 {
+        return Err("a fraction needs a unit: K, M, G or T, as in 1.5G".to_owned());
+    }
+    let number = |text: &str| {
+        let number = text.parse::<u64>().ok().filter(|_| text.len() <= MOST_DIGITS);
+        number.ok_or_else(|| "a size is a number with a unit, such as 64M or 1.5G".to_owned())
+    };
+    // With so few digits neither product overflows.
+    let scale = 10_u128.pow(fraction.len().min(MOST_DIGITS) as u32);
+    let part = u128::from(number(fraction)?) * u128::from(factor) / scale;
+    let size = u128::from(number(whole)?) * u128::from(factor) + part;
+    u64::try_from(size).map_err(|_| "that is more than any machine has".to_owned())
 }
+
+/// The digits that every number of 64 bits has room for.
+const MOST_DIGITS: usize = 19;
 
 /// A duration: a number with an optional suffix ms, s, m or h; without one, seconds.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
@@ -70,9 +84,20 @@ mod tests {
         assert_eq!(size("2g"), Ok(2 << 30));
         assert_eq!(size("512KiB"), Ok(512 << 10));
         assert_eq!(size("4096"), Ok(4096));
+        assert_eq!(size("0064M"), Ok(64 << 20));
         assert!(
             size("64X").is_err() && size("M").is_err() && size("99999999T").is_err() && size("").is_err()
         );
+    }
+
+    #[test]
+    fn sizes_take_fractions_of_a_unit() {
+        assert_eq!(size("1.5G"), Ok(3 << 29));
+        assert_eq!(size("0.25K"), Ok(256));
+        assert_eq!(size("1.0001K"), Ok(1024));
+        assert!(size("1.5").is_err_and(|words| words.contains("1.5G")));
+        assert!(size("1.G").is_err() && size(".5G").is_err() && size("1.5.5G").is_err());
+        assert!(size(&format!("1.{}G", "0".repeat(100))).is_err());
     }
 
     #[test]

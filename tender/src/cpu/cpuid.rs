@@ -57,6 +57,8 @@ pub struct Features {
     pub xcr0: u64,
     /// The time stamp counter ticks at one rate whatever the CPU does.
     pub invariant_tsc: bool,
+    /// How many bits a physical address has.
+    pub physical_bits: u32,
 }
 
 /// Why no table could be made.
@@ -114,9 +116,14 @@ pub fn table() -> Result<(CpuId, Features), CpuError> {
     if xcr0 != 0 {
         table.add_state_components(xcr0);
     }
-    let invariant_tsc = table.add_extended()?;
-    let features =
-        Features { fsgsbase: seven.ebx & 1 != 0, umip: seven.ecx & 1 << 2 != 0, xcr0, invariant_tsc };
+    let Extended { invariant_tsc, physical_bits } = table.add_extended()?;
+    let features = Features {
+        fsgsbase: seven.ebx & 1 != 0,
+        umip: seven.ecx & 1 << 2 != 0,
+        xcr0,
+        invariant_tsc,
+        physical_bits,
+    };
     if !features.fsgsbase {
         return Err(CpuError::Missing("FSGSBASE"));
     }
@@ -136,6 +143,15 @@ fn host_xcr0() -> u64 {
 }
 
 struct Table(Vec<kvm_cpuid_entry2>);
+
+/// What the extended leaves say.
+struct Extended {
+    invariant_tsc: bool,
+    physical_bits: u32,
+}
+
+/// What a CPU has that does not say how many bits its physical addresses have.
+const USUAL_PHYSICAL_BITS: u32 = 36;
 
 impl Table {
     fn host(&self, leaf: u32, subleaf: u32) -> kvm_cpuid_entry2 {
@@ -179,8 +195,8 @@ impl Table {
         self.0.extend(entries);
     }
 
-    /// Leaves from 0x8000_0000. Answers whether the time stamp counter is invariant.
-    fn add_extended(&mut self) -> Result<bool, CpuError> {
+    /// Leaves from 0x8000_0000.
+    fn add_extended(&mut self) -> Result<Extended, CpuError> {
         let mut highest = self.host(0x8000_0000, 0);
         let host_highest = highest.eax;
         highest.eax = host_highest.min(0x8000_0008);
@@ -196,19 +212,20 @@ impl Table {
             return Err(CpuError::Missing("no-execute pages"));
         }
         self.add(features);
-        let mut invariant = false;
+        let mut found = Extended { invariant_tsc: false, physical_bits: USUAL_PHYSICAL_BITS };
         if host_highest >= 0x8000_0007 {
             let mut power = self.host(0x8000_0007, 0);
             (power.eax, power.ebx, power.ecx) = (0, 0, 0);
             power.edx &= 1 << 8;
-            invariant = power.edx != 0;
+            found.invariant_tsc = power.edx != 0;
             self.add(power);
         }
         if host_highest >= 0x8000_0008 {
             let mut sizes = self.host(0x8000_0008, 0);
             (sizes.ebx, sizes.ecx, sizes.edx) = (0, 0, 0);
+            found.physical_bits = sizes.eax & 0xff;
             self.add(sizes);
         }
-        Ok(invariant)
+        Ok(found)
     }
 }

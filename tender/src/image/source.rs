@@ -121,7 +121,7 @@ impl<'s> Window<'s> {
 
 /// Text out of a file, made fit for a terminal.
 pub(super) fn printable(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).escape_debug().to_string()
+    crate::text::escape(&String::from_utf8_lossy(bytes))
 }
 
 fn name_of(kind: FileType) -> &'static str {

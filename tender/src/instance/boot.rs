@@ -2,7 +2,7 @@
 
 use super::arguments::{self, ArgumentError};
 use super::{Instance, Statistics};
-use crate::calls::{Clock, Events, State};
+use crate::calls::{Clock, Events, Failures, State};
 use crate::cpu::{descriptors, entry, stub};
 use crate::image::{Image, ImageError, Kind, LoadTarget};
 use crate::kvm::{Host, Machine, MachineError, Start};
@@ -83,7 +83,13 @@ impl<'i> Instance<'i> {
     /// See [`BootError`].
     pub fn boot(host: &Host, image: &'i Image, config: &Config) -> Result<Instance<'i>, BootError> {
         let span = image.span();
+        if config.memory > host.most_memory() {
+            return Err(LayoutError::TooMuch { given: config.memory, most: host.most_memory() }.into());
+        }
         let physical = Physical::divide(config.memory, span.length)?;
+        if let Some(tls) = image.tls() {
+            physical.check_thread_local(tls.size.saturating_add(tls.align))?;
+        }
         let mut random = Random::draw().map_err(BootError::Random)?;
         let fixed = image.kind() == Kind::Fixed;
         let places =
@@ -116,9 +122,10 @@ impl<'i> Instance<'i> {
             events: Events::new(),
             pool: Pool { next: tables, end: physical.page_tables().end() },
             permissions: image.permissions(),
+            failures: Failures::default(),
         };
         let statistics = config.statistics.then(Statistics::default);
-        Ok(Instance { image, machine, physical, places, root: PAGE_TABLES, state, statistics })
+        Ok(Instance { image, machine, physical, places, root: PAGE_TABLES, state, statistics, end: None })
     }
 }
 

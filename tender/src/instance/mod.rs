@@ -34,6 +34,8 @@ pub struct Instance<'i> {
     root: u64,
     state: State,
     statistics: Option<Statistics>,
+    /// How it ended, once it has.
+    end: Option<End>,
 }
 
 impl Instance<'_> {

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How a guest ended.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum End {
     /// By itself, with this status.
     Exited(u8),
@@ -43,17 +43,17 @@ pub enum End {
 }
 
 impl End {
-    /// The exit status for it. That of a crash is its report's.
+    /// The exit status for it; `None` for a crash, whose [report](Instance::report) has it: what
+    /// kind of crash it is, is found out there.
     #[must_use]
-    pub fn status(&self) -> u8 {
+    pub fn status(&self) -> Option<u8> {
         match self {
-            End::Exited(status) => *status,
-            End::Panicked(..) => exit::PANIC,
-            End::TimedOut => exit::TIMEOUT,
-            End::Asked(Request::Interrupt) => exit::INTERRUPT,
-            End::Asked(Request::Terminate) => exit::TERMINATE,
-            End::Faulted(_) | End::Port { .. } => exit::BAD_ACCESS,
-            End::Dead(_) => exit::TENDER,
+            End::Exited(status) => Some(*status),
+            End::TimedOut => Some(exit::TIMEOUT),
+            End::Asked(Request::Interrupt) => Some(exit::INTERRUPT),
+            End::Asked(Request::Terminate) => Some(exit::TERMINATE),
+            End::Dead(_) => Some(exit::TENDER),
+            End::Panicked(..) | End::Faulted(_) | End::Port { .. } => None,
         }
     }
 }
@@ -66,10 +66,17 @@ pub struct Stopper {
 }
 
 impl Stopper {
-    /// Makes a request. May be called in a signal handler.
-    pub fn request(&self, request: Request) {
+    /// Makes a request. May be called in a signal handler. Answers false, and has no effect, where
+    /// the guest has ended already.
+    pub fn request(&self, request: Request) -> bool {
         self.requests.make(request);
         self.kicker.arm(Duration::ZERO);
+        // Where the end comes after this look, it disarms the kicker itself.
+        let ended = self.requests.is_closed();
+        if ended {
+            self.kicker.disarm();
+        }
+        !ended
     }
 }
 
@@ -80,13 +87,22 @@ impl Instance<'_> {
         Stopper { requests: self.state.events.requests(), kicker: self.machine.kicker() }
     }
 
-    /// Runs the guest to its end, for no longer than `limit`. What has ended is not run again.
+    /// Runs the guest to its end, for no longer than `limit`. What has ended is not run again: then
+    /// this answers how it ended.
+    ///
+    /// Log records go to `log`, while the guest waits: what may block there gives up when
+    /// [`LogEntry::must_stop`] says so. The thread has the [kick signal](crate::kvm::kick_signal)
+    /// unblocked until this returns.
     pub fn run(
         &mut self,
         console: &Console<'_>,
-        log: &mut dyn FnMut(&LogEntry),
+        log: &mut dyn FnMut(&LogEntry<'_>),
         limit: Option<Duration>,
     ) -> End {
+        if let Some(end) = &self.end {
+            return end.clone();
+        }
+        let reachable = self.machine.be_reachable();
         let start = Instant::now();
         self.state.events.deadline = limit.and_then(|limit| start.checked_add(limit));
         if let Some(limit) = limit {
@@ -106,10 +122,13 @@ impl Instance<'_> {
                 statistics.add(reason, came_back.elapsed());
             }
         };
+        self.state.events.requests().close();
         self.machine.kicker().disarm();
+        drop(reachable);
         if let Some(statistics) = &mut self.statistics {
             statistics.run_ns = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
         }
+        self.end = Some(end.clone());
         end
     }
 
@@ -127,7 +146,12 @@ impl Instance<'_> {
     }
 
     /// Handles one exit; an end when the guest does not go on.
-    fn handle(&mut self, exit: Exit, console: &Console<'_>, log: &mut dyn FnMut(&LogEntry)) -> Option<End> {
+    fn handle(
+        &mut self,
+        exit: Exit,
+        console: &Console<'_>,
+        log: &mut dyn FnMut(&LogEntry<'_>),
+    ) -> Option<End> {
         match exit {
             Exit::Hypercall => self.call(console, log),
             Exit::Fault { vector } => Some(self.fault(vector)),
@@ -139,7 +163,7 @@ impl Instance<'_> {
         }
     }
 
-    fn call(&mut self, console: &Console<'_>, log: &mut dyn FnMut(&LogEntry)) -> Option<End> {
+    fn call(&mut self, console: &Console<'_>, log: &mut dyn FnMut(&LogEntry<'_>)) -> Option<End> {
         let call = self.machine.call();
         let mut context = Context {
             guest: Guest::new(self.machine.memory(), self.root),

@@ -1,6 +1,7 @@
 //! What a process needs once.
 
 use crate::cpu::cpuid::{self, CpuError, Features};
+use coracle_hypercall::memory::{LARGE_PAGE, PAGE};
 use kvm_bindings::CpuId;
 use kvm_ioctls::Kvm;
 use std::io;
@@ -62,9 +63,37 @@ impl Host {
         Ok(Host { kvm, cpuid, features })
     }
 
+    /// The most memory, in bytes, that a machine can have here.
+    #[must_use]
+    pub fn most_memory(&self) -> u64 {
+        most_memory(self.features.physical_bits)
+    }
+
     /// What of the CPU the guest can use.
     #[must_use]
     pub fn features(&self) -> &Features {
         &self.features
+    }
+}
+
+/// The bytes of the largest slot of memory (KVM_MEM_MAX_NR_PAGES of Linux), in whole large pages.
+const LARGEST_SLOT: u64 = ((1 << 31) - 1) * PAGE / LARGE_PAGE * LARGE_PAGE;
+
+/// What one slot holds and physical addresses of so many bits reach.
+fn most_memory(physical_bits: u32) -> u64 {
+    1_u64.checked_shl(physical_bits).unwrap_or(u64::MAX).min(LARGEST_SLOT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::most_memory;
+
+    #[test]
+    fn memory_ends_where_physical_addresses_do_or_a_slot_is_full() {
+        assert_eq!(most_memory(36), 64 << 30);
+        assert_eq!(most_memory(42), 4 << 40);
+        for bits in [43, 46, 52, 64, 255] {
+            assert_eq!(most_memory(bits), (8 << 40) - (2 << 20), "{bits} bits");
+        }
     }
 }

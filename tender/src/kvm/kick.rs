@@ -4,6 +4,8 @@
 
 use std::cell::Cell;
 use std::io;
+use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::Once;
 use std::time::Duration;
@@ -16,7 +18,8 @@ thread_local! {
 /// The real-time signal that kicks, counted from SIGRTMIN.
 const SIGNAL_OFFSET: i32 = 3;
 
-/// The signal that the library takes for itself: its handler is installed when the first vCPU is made.
+/// The signal that the library takes for itself. Its handler is installed when the first vCPU is made.
+/// A thread that runs a guest has it unblocked meanwhile, and afterwards as it was before.
 #[must_use]
 pub fn kick_signal() -> i32 {
     libc::SIGRTMIN() + SIGNAL_OFFSET
@@ -102,6 +105,43 @@ impl Drop for Kicker {
     fn drop(&mut self) {
         // SAFETY: the timer is ours and is deleted once.
         unsafe { libc::timer_delete(self.timer) };
+    }
+}
+
+/// While this lives, kicks reach this thread, even where it was started with their signal blocked.
+#[derive(Debug)]
+pub struct Reachable {
+    was_blocked: bool,
+    bound_to_thread: PhantomData<*const ()>,
+}
+
+impl Reachable {
+    pub(super) fn new() -> Reachable {
+        let before = change_mask(libc::SIG_UNBLOCK);
+        // SAFETY: the set was filled by the call above.
+        let was_blocked = unsafe { libc::sigismember(&before, kick_signal()) == 1 };
+        Reachable { was_blocked, bound_to_thread: PhantomData }
+    }
+}
+
+impl Drop for Reachable {
+    fn drop(&mut self) {
+        if self.was_blocked {
+            change_mask(libc::SIG_BLOCK);
+        }
+    }
+}
+
+/// Blocks or unblocks kicks in this thread, and answers which signals it had blocked before.
+fn change_mask(how: libc::c_int) -> libc::sigset_t {
+    let (mut kick, mut before) = (MaybeUninit::uninit(), MaybeUninit::uninit());
+    // SAFETY: both sets are locals and filled before they are read; the call cannot fail with these.
+    unsafe {
+        libc::sigemptyset(kick.as_mut_ptr());
+        libc::sigaddset(kick.as_mut_ptr(), kick_signal());
+        libc::sigemptyset(before.as_mut_ptr());
+        libc::pthread_sigmask(how, kick.as_ptr(), before.as_mut_ptr());
+        before.assume_init()
     }
 }
 

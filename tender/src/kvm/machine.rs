@@ -1,7 +1,7 @@
 //! One VM with one vCPU.
 
 use super::exit::{Dead, Exit};
-use super::kick::{Kicker, Target};
+use super::kick::{Kicker, Reachable, Target};
 use super::{Host, KvmStatistics};
 use crate::cpu::{FAULT_PORT, HYPERCALL_PORT, state, stub};
 use crate::layout::STUB;
@@ -112,6 +112,12 @@ impl Machine {
     #[must_use]
     pub fn kicker(&self) -> Arc<Kicker> {
         Arc::clone(&self.kicker)
+    }
+
+    /// Lets kicks reach this thread for as long as the answer lives.
+    #[must_use]
+    pub fn be_reachable(&self) -> Reachable {
+        Reachable::new()
     }
 
     /// Runs the guest until it comes back.

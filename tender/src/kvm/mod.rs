@@ -16,6 +16,6 @@ mod statistics;
 
 pub use exit::{Dead, Exit};
 pub use host::{Host, HostError};
-pub use kick::{Kicker, kick_signal};
+pub use kick::{Kicker, Reachable, kick_signal};
 pub use machine::{Machine, MachineError, Start};
 pub use statistics::KvmStatistics;

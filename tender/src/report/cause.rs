@@ -3,9 +3,10 @@
 use super::encoding::Instruction;
 use super::instruction;
 use super::place::{Place, is_canonical, locate};
-use super::text::{escape_lines, escape_name, spaced_hex};
+use super::text::{escape_name, spaced_hex};
 use super::{Cause, Fault, Scene};
 use crate::registers::Registers;
+use crate::text::escape_lines;
 use coracle_hypercall::exit;
 use coracle_hypercall::memory::Rights;
 

@@ -1,6 +1,7 @@
 //! How a report is printed.
 
 use super::{Function, Hex, Line, Report};
+use crate::text::escape;
 use std::fmt::{self, Display, Write};
 
 /// How many registers stand in one line of a dump.
@@ -35,27 +36,9 @@ pub(super) fn spaced_hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ")
 }
 
-/// Whether a character could do something to a terminal, or make text look like other text.
-fn is_harmful(character: char) -> bool {
-    character.is_control()
-        || matches!(character, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
-/// Shows what a guest or a file wrote: control characters escaped, line breaks as they are.
-pub(super) fn escape_lines(text: &str) -> String {
-    text.chars().fold(String::with_capacity(text.len()), |mut shown, character| {
-        if character != '\n' && is_harmful(character) {
-            shown.extend(character.escape_default());
-        } else {
-            shown.push(character);
-        }
-        shown
-    })
-}
-
 /// Shows a name or a path on one line, cut when it is very long.
 pub(super) fn escape_name(text: &str) -> String {
-    let mut shown = escape_lines(&text.chars().take(MAX_NAME).collect::<String>()).replace('\n', "\\n");
+    let mut shown = escape(&text.chars().take(MAX_NAME).collect::<String>());
     if text.chars().nth(MAX_NAME).is_some() {
         shown.push('…');
     }
@@ -141,7 +124,7 @@ fn write_registers(registers: &[(&'static str, Hex)], f: &mut fmt::Formatter<'_>
 
 #[cfg(test)]
 mod tests {
-    use super::{bytes, escape_lines, escape_name};
+    use super::{bytes, escape_name};
 
     #[test]
     fn distances_are_exact_when_small_and_short_when_large() {
@@ -154,7 +137,6 @@ mod tests {
 
     #[test]
     fn a_guest_cannot_reach_the_terminal_through_a_report() {
-        assert_eq!(escape_lines("a\x1b[2Jb\nc\r\u{202e}"), "a\\u{1b}[2Jb\nc\\r\\u{202e}");
         assert_eq!(escape_name("a\nb\x07"), "a\\nb\\u{7}");
     }
 

@@ -1,7 +1,9 @@
 //! A `coracle run` that is watched while it runs.
 
 use std::io::{BufRead, BufReader, Read};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -14,6 +16,21 @@ pub(crate) enum Blocked {
     Reading = libc::SYS_readv as isize,
     Writing = libc::SYS_writev as isize,
     Polling = libc::SYS_ppoll as isize,
+    /// The tender itself writes.
+    Saying = libc::SYS_write as isize,
+}
+
+/// Lets a command start with all signals blocked.
+pub(crate) fn block_signals(command: &mut Command) -> &mut Command {
+    // SAFETY: between fork and exec this only changes which signals are blocked.
+    unsafe {
+        command.pre_exec(|| {
+            let mut all = MaybeUninit::uninit();
+            libc::sigfillset(all.as_mut_ptr());
+            libc::sigprocmask(libc::SIG_BLOCK, all.as_ptr(), std::ptr::null_mut());
+            Ok(())
+        })
+    }
 }
 
 /// A running command with a pipe from its standard output. It is killed when this is dropped.

@@ -1,7 +1,10 @@
 //! How a guest ends by itself.
 
-use crate::support::{guest, no_kvm, output, run, stderr, stdout};
+use crate::library::Machine;
+use crate::support::{example, guest, no_kvm, output, run, stderr, stdout};
 use coracle_hypercall::exit;
+use coracle_tender::instance::End;
+use std::time::Duration;
 
 #[test]
 fn every_status_that_a_guest_gives_is_the_commands() {
@@ -35,6 +38,36 @@ fn an_error_from_main_is_shown_and_gives_status_1() {
     assert_eq!(ended.status.code(), Some(1));
     assert_eq!(stderr(&ended), "Error: \"this guest never succeeds\"\n");
     assert_eq!(stdout(&ended), "");
+}
+
+#[test]
+fn the_status_of_a_crash_is_its_reports() {
+    if no_kvm() {
+        return;
+    }
+    let machine = Machine::open(example("release", "crash"));
+    for (how, status) in [("null-read", 139), ("division", 136), ("breakpoint", 133), ("panic", 101)] {
+        let mut instance = machine.boot(&[how]);
+        let (end, _) = machine.run(&mut instance, None);
+        assert_eq!(end.status(), None, "{how}");
+        let report = instance.report(&end, None);
+        assert_eq!(report.map(|report| report.status()), Some(status), "{how}");
+    }
+}
+
+#[test]
+fn what_has_ended_is_not_run_again() {
+    if no_kvm() {
+        return;
+    }
+    let machine = Machine::open(guest("sum"));
+    let mut instance = machine.boot(&["1"]);
+    let (end, output) = machine.run(&mut instance, None);
+    assert!(matches!(end, End::Exited(0)), "{end:?}");
+    assert_ne!(output, "");
+    let (end, output) = machine.run(&mut instance, Some(Duration::ZERO));
+    assert!(matches!(end, End::Exited(0)), "{end:?}");
+    assert_eq!(output, "");
 }
 
 #[test]

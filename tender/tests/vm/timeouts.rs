@@ -1,10 +1,12 @@
 //! Guests whose time is up.
 
-use crate::child::{Blocked, Running};
+use crate::child::{Blocked, Running, block_signals};
 use crate::library::Machine;
 use crate::support::{guest, no_kvm, output, run, stdout};
 use coracle_hypercall::exit;
 use coracle_tender::instance::End;
+use coracle_tender::kvm::kick_signal;
+use std::mem::MaybeUninit;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -68,6 +70,52 @@ fn a_guest_that_writes_into_a_full_pipe_ends_when_its_time_is_up() {
         Running::start(run(&["--timeout", "1s"], guest("forever"), &["write"]).stderr(Stdio::null()));
     running.wait_until(Blocked::Writing);
     assert_eq!(running.ended().code(), Some(exit::TIMEOUT.into()));
+}
+
+#[test]
+fn a_guest_whose_log_nobody_reads_ends_when_its_time_is_up() {
+    if no_kvm() {
+        return;
+    }
+    let mut command = run(&["--timeout", "1s", "--stats"], guest("forever"), &["log"]);
+    let mut running = Running::start(command.stderr(Stdio::piped()));
+    let _unread = running.error();
+    running.wait_until(Blocked::Saying);
+    assert_eq!(running.ended().code(), Some(exit::TIMEOUT.into()));
+}
+
+#[test]
+fn a_guest_that_starts_with_all_signals_blocked_ends_when_its_time_is_up() {
+    if no_kvm() {
+        return;
+    }
+    let mut command = run(&["--quiet", "--timeout", "300ms"], guest("forever"), &["compute"]);
+    let running = Running::start(block_signals(&mut command));
+    assert_eq!(running.ended().code(), Some(exit::TIMEOUT.into()));
+}
+
+#[test]
+fn a_thread_that_blocks_the_kick_signal_still_does_when_its_guest_has_ended() {
+    if no_kvm() {
+        return;
+    }
+    let mut kick = MaybeUninit::uninit();
+    let mut after = MaybeUninit::uninit();
+    // SAFETY: both sets are locals, filled before they are read.
+    unsafe {
+        libc::sigemptyset(kick.as_mut_ptr());
+        libc::sigaddset(kick.as_mut_ptr(), kick_signal());
+        libc::pthread_sigmask(libc::SIG_BLOCK, kick.as_ptr(), std::ptr::null_mut());
+    }
+    let machine = Machine::open(guest("forever"));
+    let (end, _) = machine.run(&mut machine.boot(&["compute"]), Some(Duration::from_millis(100)));
+    assert!(matches!(end, End::TimedOut), "{end:?}");
+    // SAFETY: as above.
+    let blocked = unsafe {
+        libc::pthread_sigmask(libc::SIG_BLOCK, std::ptr::null(), after.as_mut_ptr());
+        libc::sigismember(after.as_ptr(), kick_signal())
+    };
+    assert_eq!(blocked, 1);
 }
 
 #[test]
