@@ -10,6 +10,10 @@ use proc_macro::TokenStream;
 /// program is `#![no_std]` and `#![no_main]`; the macro also gives it its panic handler and its
 /// global allocator.
 ///
+/// Cargo's test harness needs `std`, whose symbols clash with those of this crate. So a package says
+/// `test = false` for such a program (under `[[bin]]`, with its `name`), and `cargo test` leaves it
+/// out. What is to be tested goes into a library that does not depend on `coracle`.
+///
 /// ```ignore
 /// #[coracle::main] // the crate `coracle` is not a dependency of its own macros
 /// fn main() -> Result<(), Error> {

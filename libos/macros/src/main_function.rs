@@ -53,7 +53,8 @@ fn support(signature: &Signature) -> TokenStream {
         _ => quote! { ::coracle::process::run(#name) },
     };
     quote! {
-        // A test harness brings `std` and a `main` of its own.
+        // `cargo test` cannot link this program, see `main`. But editors and `cargo clippy
+        // --all-targets` look at it as a test too, with what a test harness brings.
         #[cfg(not(test))]
         const _: () = {
             #[global_allocator]

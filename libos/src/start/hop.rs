@@ -1,9 +1,9 @@
 //! The hop: an image that Linux itself started replaces itself by the tender, which then boots it.
 //!
-//! That makes plain `cargo run`, `cargo test` and `./program` boot a virtual machine without any
-//! configuration: the process becomes `coracle run PROGRAM -- ARGUMENTS…` with the same environment.
-//! The tender is looked for at `$CORACLE`, then beside the program, then in the folder above (Cargo
-//! puts tests into `deps/`), then in `PATH`.
+//! That makes plain `cargo run` and `./program` boot a virtual machine without any configuration: the
+//! process becomes `coracle run PROGRAM -- ARGUMENTS…` with the same environment. The tender is
+//! looked for at `$CORACLE`, then beside the program, then in the folder above (Cargo puts examples and
+//! tests with a harness of their own into folders beside its programs), then in `PATH`.
 
 use super::arguments::ArgumentBlock;
 use super::linux;
@@ -46,7 +46,8 @@ pub(super) fn hop(block: &ArgumentBlock) -> ! {
     fail(&[
         image.bytes(),
         b" runs as a virtual machine, and there is no `coracle` command to start it.\n\
-          Get it with `cargo install coracle-tender`, or say where it is: CORACLE=/path/to/coracle\n\
+          Get it with `cargo install coracle-tender` or, from a clone of Coracle's repository,\n\
+          `cargo install --locked --path tender`; or say where it is: CORACLE=/path/to/coracle\n\
           (looked for beside the program, in the folder above, and in PATH)",
     ])
 }
