@@ -1,6 +1,7 @@
 //! Where programs are and how they are run.
 
 use std::ffi::OsStr;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
@@ -42,10 +43,19 @@ pub(crate) fn guest(name: &str) -> PathBuf {
     directory().join("guests/release").join(name)
 }
 
-/// `coracle run` with options before the image.
+/// `coracle run` with options before the image. It does not ignore signals, though tests that a shell
+/// runs in the background do.
 pub(crate) fn run<S: AsRef<OsStr>>(options: &[&str], image: PathBuf, arguments: &[S]) -> Command {
     let mut command = Command::new(coracle());
     command.arg("run").args(options).arg(image).arg("--").args(arguments);
+    // SAFETY: between fork and exec this only changes what signals do.
+    unsafe {
+        command.pre_exec(|| {
+            libc::signal(libc::SIGINT, libc::SIG_DFL);
+            libc::signal(libc::SIGTERM, libc::SIG_DFL);
+            Ok(())
+        });
+    }
     command.stdin(Stdio::null());
     command
 }
