@@ -5,6 +5,7 @@
 
 mod child;
 mod library;
+mod not_run;
 mod scratch;
 mod support;
 
