@@ -243,7 +243,7 @@ fn an_image_started_by_linux_without_a_tender_says_how_to_get_one() {
     assert_eq!(ended.status.code(), Some(exit::TENDER.into()));
     assert!(stdout(&ended).is_empty());
     let words = stderr(&ended);
-    assert!(words.contains("cargo install") && words.contains("CORACLE="), "{words}");
+    assert!(words.contains("cargo install --locked --path tender") && words.contains("CORACLE="), "{words}");
 }
 
 #[test]
