@@ -15,6 +15,7 @@ mod calls;
 mod console;
 mod doctor;
 mod examples;
+mod faults;
 mod libos;
 mod many;
 mod readme;

@@ -35,3 +35,14 @@ fn an_error_from_main_is_shown_and_gives_status_1() {
     assert_eq!(stderr(&ended), "Error: \"this guest never succeeds\"\n");
     assert_eq!(stdout(&ended), "");
 }
+
+#[test]
+fn an_abort_gives_status_134_and_loses_what_is_still_buffered() {
+    if no_kvm() {
+        return;
+    }
+    let ended = output(run::<&str>(&[], guest("abort"), &[]));
+    assert_eq!(ended.status.code(), Some(134));
+    assert_eq!(stderr(&ended), "aborting\n");
+    assert_eq!(stdout(&ended), "");
+}
