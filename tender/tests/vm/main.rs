@@ -4,6 +4,7 @@
 //! test` builds and fills it. No test calls cargo, so that the directory can be carried elsewhere.
 
 mod child;
+mod holdings;
 mod library;
 mod not_run;
 mod scratch;
@@ -21,6 +22,7 @@ mod many;
 mod readme;
 mod rights;
 mod signals;
+mod soak;
 mod statuses;
 mod time;
 mod timeouts;
