@@ -15,6 +15,7 @@ mod bad_images;
 mod calls;
 mod console;
 mod doctor;
+mod documents;
 mod examples;
 mod faults;
 mod libos;
