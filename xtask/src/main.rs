@@ -13,6 +13,7 @@ mod kvm;
 mod licences;
 mod metadata;
 mod nightly;
+mod not_run;
 mod paths;
 mod run;
 mod shell;

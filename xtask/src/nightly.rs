@@ -4,10 +4,13 @@ use crate::shell::Result;
 use crate::{bench, test};
 use std::ffi::OsString;
 
-/// How often tests with random input try, where CI tries less.
+/// How often and how long tests try, where CI tries less. SPECIFICATION.md names these numbers.
 const FULL_COUNTS: &[(&str, &str)] = &[
     ("CORACLE_PROPTEST_CASES", "100000"),
+    // Calls of each test that makes random ones.
     ("CORACLE_FUZZ_CALLS", "1000000"),
+    // All of them.
+    ("CORACLE_PORTS", "65536"),
     ("CORACLE_SOAK_SECONDS", "600"),
 ];
 

@@ -4,7 +4,7 @@
 //! that the variable `CORACLE_TEST_DIR` names, laid out as [`crate::stage`] says.
 
 use crate::shell::{Result, cargo};
-use crate::{kvm, paths, stage};
+use crate::{kvm, not_run, paths, stage};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -35,13 +35,17 @@ pub(crate) fn run(variables: &[(&str, &str)], arguments: &[OsString]) -> Result 
     kvm::warn_if_missing();
     let directory = paths::target().join("test-images");
     stage::images(&directory)?;
+    let log = paths::target().join("tests-not-run");
+    not_run::begin(&log)?;
 
     // The libos has no tests of its own, and Cargo would build it as one when names of tests are given.
-    let mut test = cargo("test").args(["--workspace", "--exclude", "coracle"]).env(TEST_DIR, &directory);
+    let mut test = cargo("test").args(["--workspace", "--exclude", "coracle"]);
+    test = test.env(TEST_DIR, &directory).env(not_run::LOG, &log);
     for (name, value) in variables {
         test = test.env(name, value);
     }
     let result = test.args(arguments).run();
     kvm::warn_if_missing();
+    not_run::summarise(&log)?;
     result
 }

@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// A name and the flags that make it.
-const VARIANTS: [(&str, &str); 4] = [
+const VARIANTS: [(&str, &str); 5] = [
     ("fixed", "-Crelocation-model=static"),
     ("fixed-static", "-Crelocation-model=static -Ctarget-feature=+crt-static"),
     ("static-pie", "-Ctarget-feature=+crt-static"),
+    ("packed", "-Ctarget-feature=+crt-static -Clink-arg=-Wl,-z,pack-relative-relocs"),
     ("gnu-ld", "-Clinker-features=-lld -Clink-self-contained=-linker -Clink-arg=-fuse-ld=bfd"),
 ];
 

@@ -38,10 +38,12 @@ pub(super) fn hop(block: &ArgumentBlock) -> ! {
     let folder = image.folder();
     attempt(&[folder, b"/", COMMAND]);
     attempt(&[folder, b"/../", COMMAND]);
-    for folder in variable(block, b"PATH=").unwrap_or_default().split(|&byte| byte == b':') {
-        // An empty entry stands for the current folder.
-        let folder = if folder.is_empty() { b"." } else { folder };
-        attempt(&[folder, b"/", COMMAND]);
+    if let Some(path) = variable(block, b"PATH=") {
+        for folder in path.split(|&byte| byte == b':') {
+            // An empty entry stands for the current folder.
+            let folder = if folder.is_empty() { b"." } else { folder };
+            attempt(&[folder, b"/", COMMAND]);
+        }
     }
     fail(&[
         image.bytes(),

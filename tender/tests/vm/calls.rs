@@ -8,7 +8,7 @@ use coracle_tender::instance::End;
 use std::mem::MaybeUninit;
 use std::process::{Command, Stdio};
 
-/// How many calls a random run makes.
+/// How many calls a random run makes: a million in the long runs of `cargo xtask nightly`.
 fn fuzz_calls() -> u64 {
     match std::env::var("CORACLE_FUZZ_CALLS") {
         Ok(count) => count.parse().expect("CORACLE_FUZZ_CALLS is a number"),
@@ -82,7 +82,8 @@ fn random_calls_leave_nothing_behind_in_the_tender() {
     let few = most_memory(&mut random_calls("2", 1_000));
     let many = most_memory(&mut random_calls("2", fuzz_calls()));
     let growth = many.saturating_sub(few);
-    assert!(growth < 1_024, "{few} KiB at most for few calls, {growth} KiB more for many");
+    // The longest texts that a guest may log take about a MiB while they are made printable.
+    assert!(growth < 2_048, "{few} KiB at most for few calls, {growth} KiB more for many");
 }
 
 /// The most memory, in KiB, that a command ever had. It must succeed.
@@ -109,7 +110,7 @@ fn random_calls_touch_none_of_the_hosts_memory_outside_of_the_guest() {
         let machine = Machine::open(guest("fuzz_calls"));
         // Each is large enough to be a mapping of its own, near those made before and after it.
         let before: Vec<_> = (0..8).map(pattern).collect();
-        let mut instance = machine.boot(&["3", &(fuzz_calls() / 4).to_string()]);
+        let mut instance = machine.boot(&["3", &fuzz_calls().to_string()]);
         let after: Vec<_> = (8..16).map(pattern).collect();
         let null = std::fs::File::options().read(true).write(true).open("/dev/null").expect("/dev/null");
         let null = std::os::fd::AsFd::as_fd(&null);

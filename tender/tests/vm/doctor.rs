@@ -1,5 +1,6 @@
 //! `coracle doctor`.
 
+use crate::not_run::not_run;
 use crate::scratch::Scratch;
 use crate::support::{coracle, no_kvm, output, stderr, stdout, variant};
 use coracle_hypercall::exit;
@@ -57,7 +58,7 @@ fn as_nobody(scratch: &Scratch, arguments: &[&str]) -> Option<Command> {
     let open_to_all = std::fs::metadata("/dev/kvm")
         .is_ok_and(|device| std::os::unix::fs::PermissionsExt::mode(&device.permissions()) & 0o006 != 0);
     if !is_root || open_to_all || !Path::new("/dev/kvm").exists() {
-        eprintln!("NOT RUN: only root can become somebody who may not open /dev/kvm");
+        not_run("only root can become somebody who may not open /dev/kvm");
         return None;
     }
     // The directory of the tests' programs may be closed to others.

@@ -239,11 +239,14 @@ fn an_image_started_by_linux_without_a_tender_says_how_to_get_one() {
     let scratch = Scratch::new();
     let hello = std::fs::read(example("stripped", "hello")).expect("hello");
     let image = scratch.program("hello", &hello);
-    let ended = native(image, &[]).env("PATH", "").output().expect("the image starts");
+    let mut command = native(image, &[]);
+    // Without a path to look in, a tender in the current folder is not taken either.
+    command.env("PATH", "").current_dir(coracle().parent().expect("a folder"));
+    let ended = output(command);
     assert_eq!(ended.status.code(), Some(exit::TENDER.into()));
     assert!(stdout(&ended).is_empty());
     let words = stderr(&ended);
-    assert!(words.contains("cargo install") && words.contains("CORACLE="), "{words}");
+    assert!(words.contains("cargo install --locked --path tender") && words.contains("CORACLE="), "{words}");
 }
 
 #[test]

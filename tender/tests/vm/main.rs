@@ -4,7 +4,9 @@
 //! test` builds and fills it. No test calls cargo, so that the directory can be carried elsewhere.
 
 mod child;
+mod holdings;
 mod library;
+mod not_run;
 mod scratch;
 mod support;
 
@@ -15,12 +17,16 @@ mod calls;
 mod commands;
 mod console;
 mod doctor;
+mod documents;
 mod examples;
+mod faults;
+mod libos;
 mod many;
 mod readme;
 mod reports;
 mod rights;
 mod signals;
+mod soak;
 mod statuses;
 mod time;
 mod timeouts;

@@ -4,13 +4,13 @@
 #[expect(dead_code, unreachable_pub, reason = "it belongs to the guests, some of which need all of it")]
 mod random;
 
+use crate::holdings::{Holdings, threads};
 use crate::library::{Machine, alone};
 use crate::support::{guest, no_kvm, run};
 use coracle_tender::instance::End;
 use random::Random;
 use std::process::Stdio;
 use std::sync::Barrier;
-use std::time::{Duration, Instant};
 
 const MANY: u64 = 200;
 
@@ -32,14 +32,9 @@ fn two_hundred_vms_of_one_process_each_give_their_answer_and_leave_nothing_behin
         let threads = threads();
         // What the process keeps from its first threads and its first VM, it keeps once.
         at_once(&machine, MANY);
-        wait_until_gone(threads);
-        let before = Holdings::now();
+        let before = Holdings::with_threads(threads);
         at_once(&machine, MANY);
-        wait_until_gone(threads);
-        let after = Holdings::now();
-        assert_eq!(before.descriptors, after.descriptors);
-        assert!(after.mappings <= before.mappings + 8, "{before:?}, then {after:?}");
-        assert!(after.resident_kib <= before.resident_kib + 4096, "{before:?}, then {after:?}");
+        Holdings::with_threads(threads).expect_no_more_than(&before);
     });
 }
 
@@ -58,42 +53,6 @@ fn at_once(machine: &Machine, count: u64) {
             });
         }
     });
-}
-
-/// How many threads this process has, those of the kernel for its VMs among them.
-fn threads() -> usize {
-    std::fs::read_dir("/proc/self/task").expect("threads").count()
-}
-
-/// Returns when there are no more threads than these: the kernel takes a thread out of its list a
-/// moment after it has ended.
-fn wait_until_gone(expected: usize) {
-    let begin = Instant::now();
-    while threads() > expected {
-        assert!(begin.elapsed() < Duration::from_secs(60), "{} threads are left", threads() - expected);
-        std::thread::yield_now();
-    }
-}
-
-/// What this process has of the kernel.
-#[derive(Debug)]
-struct Holdings {
-    descriptors: usize,
-    mappings: usize,
-    resident_kib: u64,
-}
-
-impl Holdings {
-    fn now() -> Holdings {
-        let status = std::fs::read_to_string("/proc/self/status").expect("status");
-        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
-        let maps = std::fs::read_to_string("/proc/self/maps").expect("maps");
-        Holdings {
-            descriptors: std::fs::read_dir("/proc/self/fd").expect("descriptors").count(),
-            mappings: maps.lines().count(),
-            resident_kib: resident.trim().trim_end_matches(" kB").parse().expect("a number"),
-        }
-    }
 }
 
 #[test]

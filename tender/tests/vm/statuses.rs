@@ -79,3 +79,14 @@ fn a_lock_that_its_holder_takes_again_ends_in_a_panic_and_not_in_a_hang() {
     assert_eq!(ended.status.code(), Some(exit::PANIC.into()), "{}", stderr(&ended));
     assert!(stderr(&ended).contains("a lock is taken again by the code that holds it"));
 }
+
+#[test]
+fn an_abort_gives_status_134_and_loses_what_is_still_buffered() {
+    if no_kvm() {
+        return;
+    }
+    let ended = output(run::<&str>(&[], guest("abort"), &[]));
+    assert_eq!(ended.status.code(), Some(134));
+    assert_eq!(stderr(&ended), "aborting\n");
+    assert_eq!(stdout(&ended), "");
+}

@@ -1,5 +1,6 @@
 //! Where programs are and how they are run.
 
+use crate::not_run::not_run;
 use std::ffi::OsStr;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -13,14 +14,27 @@ fn directory() -> PathBuf {
     directory.into()
 }
 
-/// Says loudly that a test runs nothing on a machine without KVM, and answers whether it does.
-/// The summary of `cargo xtask test` repeats it.
+/// Whether this machine has no usable KVM; says so loudly if it has none, for then the calling test
+/// runs nothing.
+#[track_caller]
 pub(crate) fn no_kvm() -> bool {
-    let missing = std::fs::OpenOptions::new().read(true).write(true).open("/dev/kvm").is_err();
-    if missing {
-        eprintln!("NOT RUN: this machine has no usable /dev/kvm");
+    let usable = is_kvm();
+    if let Err(reason) = &usable {
+        not_run(format_args!("no usable /dev/kvm: {reason}"));
     }
-    missing
+    usable.is_err()
+}
+
+fn is_kvm() -> std::io::Result<()> {
+    /// `_IO(KVMIO, 0x00)`, the first thing that one asks a KVM.
+    const KVM_GET_API_VERSION: libc::c_ulong = 0xae00;
+    let device = std::fs::OpenOptions::new().read(true).write(true).open("/dev/kvm")?;
+    // SAFETY: the request takes no pointer.
+    match unsafe { libc::ioctl(std::os::fd::AsRawFd::as_raw_fd(&device), KVM_GET_API_VERSION, 0) } {
+        12 => Ok(()),
+        version if version < 0 => Err(std::io::Error::last_os_error()),
+        version => Err(std::io::Error::other(format!("its version is {version}"))),
+    }
 }
 
 /// The `coracle` command.

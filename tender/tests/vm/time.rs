@@ -2,6 +2,7 @@
 
 use crate::child::Running;
 use crate::library::Machine;
+use crate::not_run::not_run;
 use crate::support::{guest, no_kvm, output, run, stdout};
 use coracle_tender::instance::End;
 use std::io::Write;
@@ -36,7 +37,7 @@ fn reading_the_clock_leaves_the_machine_about_once_in_a_second() {
     if calls < 1_000_000 {
         assert!(calls <= 4 * (seconds + 1), "{calls} calls in {seconds} s");
     } else {
-        eprintln!("NOT RUN: the time stamp counter of this machine is not trusted");
+        not_run("the time stamp counter of this machine is not trusted");
     }
 }
 

@@ -22,6 +22,8 @@ pub(super) struct Id(usize);
 pub(super) enum Measure {
     /// A subject's own value.
     Value,
+    /// The same, shown beside a yardstick's.
+    ValueBeside(Id),
     /// How many times a yardstick's value it is.
     RatioTo(Id),
     /// How much it is above a yardstick's value.
@@ -140,6 +142,7 @@ impl<'a> Experiment<'a> {
         };
         let (result_is, yardstick, result) = match comparison.measure {
             Measure::Value => (Kind::Value, None, figure(comparison.subject).value),
+            Measure::ValueBeside(id) => (Kind::Value, Some(id), figure(comparison.subject).value),
             Measure::RatioTo(id) => (Kind::Ratio, Some(id), pairs(id, |ours, theirs| ours / theirs)),
             Measure::Above(id) => (Kind::Difference, Some(id), pairs(id, |ours, theirs| ours - theirs)),
         };
@@ -237,10 +240,13 @@ mod tests {
         });
         experiment.row("twice", ours, Measure::RatioTo(theirs), Goal::AtMost(2.0));
         experiment.row("too much", ours, Measure::Above(theirs), Goal::AtMost(2.5));
+        experiment.row("as it is", ours, Measure::ValueBeside(theirs), Goal::None);
         let rows = experiment.run().expect("nothing here fails");
         assert_eq!(*order.borrow(), "abababab");
         assert_eq!(rows[0].result, Spread { low: 2.0, median: 2.0, high: 2.0 });
-        assert_eq!((rows[0].met(), rows[1].met()), (Some(true), Some(false)));
+        assert_eq!((rows[0].met(), rows[1].met(), rows[2].met()), (Some(true), Some(false), None));
+        assert_eq!(rows[2].result, rows[2].subject.value);
+        assert_eq!(rows[2].yardstick.as_ref().map(|figure| figure.value.median), Some(3.0));
         assert_eq!((rows[0].show_goal(), rows[1].show_goal()), ("≤ 2.00×".into(), "≤ 2.50 ns".into()));
     }
 }

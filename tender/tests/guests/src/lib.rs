@@ -4,3 +4,4 @@
 pub mod boot;
 pub mod hostile;
 pub mod random;
+pub mod tls;

@@ -24,7 +24,10 @@ pub(super) fn experiment(programs: &Programs, quick: bool) -> Experiment<'_> {
         printed_number(command(&programs.bare_kvm, &["spin", &milliseconds.to_string()]))
     });
 
-    steady.row("exits of a computing guest", guest, Measure::Above(bare), Goal::AtMost(50.0));
+    // The count itself has no goal: on a host with a tick, the bare guest alone is beyond any that
+    // would say something of Coracle.
+    steady.row("exits of a computing guest", guest, Measure::ValueBeside(bare), Goal::None);
+    steady.row("exits beyond the host's ticks", guest, Measure::Above(bare), Goal::AtMost(50.0));
     steady
 }
 
