@@ -16,7 +16,7 @@ fn row(name: &str) -> Vec<String> {
 
 #[test]
 fn the_table_of_segments_is_that_of_the_code() {
-    let features = Features { fsgsbase: true, umip: false, xcr0: 7, invariant_tsc: true };
+    let features = Features { fsgsbase: true, umip: false, xcr0: 7, invariant_tsc: true, physical_bits: 46 };
     // With the tables at 0, what the table gives relative to the system place is the address.
     let state = system_registers(PAGE_TABLES, 0_u64.wrapping_sub(TABLES), &features);
     for (name, segment) in [("CS", state.cs), ("SS", state.ss), ("TR", state.tr), ("DS ES FS GS", state.ds)] {
@@ -42,7 +42,7 @@ fn the_table_of_segments_is_that_of_the_code() {
 
 #[test]
 fn the_table_of_control_registers_is_that_of_the_code() {
-    let features = |umip| Features { fsgsbase: true, umip, xcr0: 7, invariant_tsc: true };
+    let features = |umip| Features { fsgsbase: true, umip, xcr0: 7, invariant_tsc: true, physical_bits: 46 };
     let state = system_registers(PAGE_TABLES, 0, &features(false));
     let with_umip = system_registers(PAGE_TABLES, 0, &features(true));
     for (name, value) in [
