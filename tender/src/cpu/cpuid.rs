@@ -33,6 +33,9 @@ const LEAF_D1_EAX: u32 = bits(&[0, 1, 2]);
 const HYPERVISOR: u32 = 1 << 31;
 /// State components: x87, SSE, AVX, and the three of AVX-512.
 const STATE_COMPONENTS: u64 = 0xe7;
+/// Bytes that `xsave` takes for x87 and SSE with its header, and for AVX behind that.
+const XSAVE_LEGACY: u32 = 576;
+const AVX_SIZE: u32 = 256;
 const AVX_512: u64 = 0xe0;
 const AVX: u64 = 1 << 2;
 
@@ -116,17 +119,12 @@ pub fn table() -> Result<(CpuId, Features), CpuError> {
     if xcr0 != 0 {
         table.add_state_components(xcr0);
     }
-    let Extended { invariant_tsc, physical_bits } = table.add_extended()?;
-    let features = Features {
-        fsgsbase: seven.ebx & 1 != 0,
-        umip: seven.ecx & 1 << 2 != 0,
-        xcr0,
-        invariant_tsc,
-        physical_bits,
-    };
-    if !features.fsgsbase {
+    let fsgsbase = seven.ebx & 1 != 0;
+    if !fsgsbase {
         return Err(CpuError::Missing("FSGSBASE"));
     }
+    let Extended { invariant_tsc, physical_bits } = table.add_extended()?;
+    let features = Features { fsgsbase, umip: seven.ecx & 1 << 2 != 0, xcr0, invariant_tsc, physical_bits };
     let cpuid = CpuId::from_entries(&table.0).map_err(|_| CpuError::TooLong)?;
     Ok((cpuid, features))
 }
@@ -150,9 +148,6 @@ struct Extended {
     physical_bits: u32,
 }
 
-/// What a CPU has that does not say how many bits its physical addresses have.
-const USUAL_PHYSICAL_BITS: u32 = 36;
-
 impl Table {
     fn host(&self, leaf: u32, subleaf: u32) -> kvm_cpuid_entry2 {
         let found = __cpuid_count(leaf, subleaf);
@@ -174,36 +169,39 @@ impl Table {
         self.0.push(entry);
     }
 
-    /// Leaf 0xd: what `xsave` stores and where.
+    /// Leaf 0xd: what `xsave` stores and where. Each `cpuid` may trap, so what the architecture fixes
+    /// is not asked for (Intel SDM volume 1, section 13.4).
     fn add_state_components(&mut self, xcr0: u64) {
-        let mut all = self.host(0xd, 0);
-        all.eax &= xcr0 as u32;
-        all.edx = 0;
-        let mut more = self.host(0xd, 1);
-        more.eax &= LEAF_D1_EAX;
-        (more.ebx, more.ecx, more.edx) = (0, 0, 0);
-        let mut size = 576;
-        let mut entries = vec![all, more];
-        for component in (2..64).filter(|component| xcr0 & 1 << component != 0) {
+        let leaf = |index, eax, ebx, ecx| kvm_cpuid_entry2 {
+            function: 0xd,
+            index,
+            flags: KVM_CPUID_FLAG_SIGNIFCANT_INDEX,
+            eax,
+            ebx,
+            ecx,
+            ..kvm_cpuid_entry2::default()
+        };
+        let more = self.host(0xd, 1).eax & LEAF_D1_EAX;
+        let mut size = XSAVE_LEGACY;
+        let mut components = Vec::new();
+        if xcr0 & AVX != 0 {
+            size += AVX_SIZE;
+            components.push(leaf(2, AVX_SIZE, XSAVE_LEGACY, 0));
+        }
+        for component in (3..64).filter(|component| xcr0 & 1 << component != 0) {
             let entry = self.host(0xd, component);
             size = size.max(entry.ebx + entry.eax);
-            entries.push(entry);
+            components.push(entry);
         }
-        if let Some(all) = entries.first_mut() {
-            (all.ebx, all.ecx) = (size, size);
-        }
-        self.0.extend(entries);
+        self.add(leaf(0, xcr0 as u32, size, size));
+        self.add(leaf(1, more, 0, 0));
+        self.0.extend(components);
     }
 
     /// Leaves from 0x8000_0000.
     fn add_extended(&mut self) -> Result<Extended, CpuError> {
-        let mut highest = self.host(0x8000_0000, 0);
-        let host_highest = highest.eax;
-        highest.eax = host_highest.min(0x8000_0008);
-        self.add(highest);
-        if host_highest < 0x8000_0001 {
-            return Err(CpuError::Missing("long mode"));
-        }
+        // Every CPU that has FSGSBASE has these leaves, so their number is not asked for.
+        self.add(kvm_cpuid_entry2 { function: 0x8000_0000, eax: 0x8000_0008, ..kvm_cpuid_entry2::default() });
         let mut features = self.host(0x8000_0001, 0);
         (features.eax, features.ebx) = (0, 0);
         features.ecx &= LEAF_81_ECX;
@@ -212,20 +210,13 @@ impl Table {
             return Err(CpuError::Missing("no-execute pages"));
         }
         self.add(features);
-        let mut found = Extended { invariant_tsc: false, physical_bits: USUAL_PHYSICAL_BITS };
-        if host_highest >= 0x8000_0007 {
-            let mut power = self.host(0x8000_0007, 0);
-            (power.eax, power.ebx, power.ecx) = (0, 0, 0);
-            power.edx &= 1 << 8;
-            found.invariant_tsc = power.edx != 0;
-            self.add(power);
-        }
-        if host_highest >= 0x8000_0008 {
-            let mut sizes = self.host(0x8000_0008, 0);
-            (sizes.ebx, sizes.ecx, sizes.edx) = (0, 0, 0);
-            found.physical_bits = sizes.eax & 0xff;
-            self.add(sizes);
-        }
-        Ok(found)
+        let mut power = self.host(0x8000_0007, 0);
+        (power.eax, power.ebx, power.ecx) = (0, 0, 0);
+        power.edx &= 1 << 8;
+        self.add(power);
+        let mut sizes = self.host(0x8000_0008, 0);
+        (sizes.ebx, sizes.ecx, sizes.edx) = (0, 0, 0);
+        self.add(sizes);
+        Ok(Extended { invariant_tsc: power.edx != 0, physical_bits: sizes.eax & 0xff })
     }
 }

@@ -71,7 +71,7 @@ pub enum BootError {
 }
 
 /// The bytes of boot page, entry page, and the page tables that a small guest has.
-const FIRST_TABLES: u64 = PAGE_TABLES - BOOT + 15 * PAGE;
+const FIRST_TABLES: u64 = PAGE_TABLES - BOOT + 12 * PAGE;
 
 /// How much of an image is backed before it is loaded. Most of a larger one may never be touched.
 const SMALL_IMAGE: u64 = 256 << 10;
