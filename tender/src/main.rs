@@ -1,9 +1,40 @@
 //! The `coracle` command.
+//!
+//! It starts as a C program does, without what Rust's runtime does before `main`: reading
+//! /proc/self/maps and making a signal stack, to tell of overflows of the tender's own stack, takes
+//! longer than the whole command line. The rest of what the runtime does is done here.
+#![cfg_attr(not(test), no_main)]
 
 mod command;
 
-use std::process::ExitCode;
+use coracle_hypercall::exit;
+use std::ffi::c_char;
+use std::io::Write;
+use std::panic::catch_unwind;
 
-fn main() -> ExitCode {
-    command::run()
+#[cfg_attr(not(test), unsafe(no_mangle))]
+extern "C" fn main(_: libc::c_int, _: *const *const c_char) -> libc::c_int {
+    open_standard_streams();
+    // SAFETY: no handler is installed, and no other thread runs. A write to a closed pipe is then an
+    // error like any other.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+    // A panic does not unwind into C. Its message has been printed by then.
+    let status = catch_unwind(command::run).unwrap_or(exit::PANIC);
+    // Who does not read what was printed has been told the status.
+    let _ = std::io::stdout().flush();
+    status.into()
+}
+
+/// Opens those of the three standard streams that are closed, so that no file that is opened later
+/// takes the place of one.
+fn open_standard_streams() {
+    for stream in 0..3 {
+        // SAFETY: both calls take plain values and a C string.
+        unsafe {
+            let closed = libc::fcntl(stream, libc::F_GETFD) == -1;
+            if closed && libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) == -1 {
+                libc::abort();
+            }
+        }
+    }
 }

@@ -10,7 +10,6 @@ use serde::Serialize;
 use std::fmt;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::process::ExitCode;
 use std::time::Duration;
 
 /// Says whether this machine can run guests, and what is missing if it cannot
@@ -57,9 +56,9 @@ enum State {
 }
 
 impl Doctor {
-    pub(super) fn carry_out(&self) -> ExitCode {
+    pub(super) fn carry_out(&self) -> u8 {
         let diagnosis = diagnose();
-        let status = if diagnosis.runs { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+        let status = if diagnosis.runs { 0 } else { 1 };
         if self.json {
             match serde_json::to_string_pretty(&diagnosis) {
                 Ok(json) => show(json + "\n", status),

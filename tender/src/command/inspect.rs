@@ -5,7 +5,6 @@ use super::say::show;
 use clap::Args;
 use coracle_tender::image::inspect::Inspection;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 /// Shows what is in an image and whether it would run
 ///
@@ -21,12 +20,12 @@ pub(super) struct Inspect {
 }
 
 impl Inspect {
-    pub(super) fn carry_out(&self) -> ExitCode {
+    pub(super) fn carry_out(&self) -> u8 {
         let inspection = match Inspection::of(&self.image) {
             Ok(inspection) => inspection,
             Err(error) => return refuse(error),
         };
-        let status = if inspection.refusal.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+        let status = if inspection.refusal.is_none() { 0 } else { 1 };
         if self.json {
             match serde_json::to_string_pretty(&inspection) {
                 Ok(json) => show(json + "\n", status),

@@ -7,7 +7,6 @@ use clap_mangen::Man as Renderer;
 use coracle_hypercall::exit;
 use std::fmt::Write;
 use std::io;
-use std::process::ExitCode;
 
 /// Prints the man page in roff
 ///
@@ -16,9 +15,9 @@ use std::process::ExitCode;
 pub(super) struct Man;
 
 impl Man {
-    pub(super) fn carry_out<C: CommandFactory>(&self) -> ExitCode {
+    pub(super) fn carry_out<C: CommandFactory>(&self) -> u8 {
         match page(C::command()) {
-            Ok(page) => show(page, ExitCode::SUCCESS),
+            Ok(page) => show(page, 0),
             Err(error) => refuse(format_args!("cannot write the man page: {error}")),
         }
     }

@@ -13,7 +13,6 @@ mod value;
 use clap::{Parser, Subcommand};
 use coracle_hypercall::exit;
 use std::fmt::Display;
-use std::process::ExitCode;
 
 /// Runs Rust programs as virtual machines of their own.
 #[derive(Debug, Parser)]
@@ -33,15 +32,15 @@ enum Command {
 }
 
 /// Carries out the command line.
-pub(crate) fn run() -> ExitCode {
+pub(crate) fn run() -> u8 {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
             // Help and version are asked for; all else means that nothing was started.
             let status = if error.use_stderr() { exit::TENDER } else { 0 };
             return match error.print() {
-                Ok(()) => ExitCode::from(status),
-                Err(_) => ExitCode::from(exit::TENDER),
+                Ok(()) => status,
+                Err(_) => exit::TENDER,
             };
         }
     };
@@ -55,7 +54,7 @@ pub(crate) fn run() -> ExitCode {
 }
 
 /// Says why nothing was started, and gives the status for that.
-fn refuse(error: impl Display) -> ExitCode {
+fn refuse(error: impl Display) -> u8 {
     say::say(format_args!("coracle: {error}\n"));
-    ExitCode::from(exit::TENDER)
+    exit::TENDER
 }

@@ -13,7 +13,6 @@ use coracle_tender::kvm::Host;
 use coracle_tender::layout::Placement;
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 /// Runs an image as a virtual machine
@@ -64,7 +63,7 @@ pub(super) struct Run {
 const A_MOMENT: Duration = Duration::from_secs(1);
 
 impl Run {
-    pub(super) fn carry_out(self) -> ExitCode {
+    pub(super) fn carry_out(self) -> u8 {
         let arguments = guest_arguments(self.image_and_arguments);
         let path = arguments.first().map(PathBuf::from).unwrap_or_default();
         let image = match Image::open(&path) {

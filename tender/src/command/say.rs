@@ -3,7 +3,6 @@
 use coracle_hypercall::exit;
 use std::fmt::Display;
 use std::io::{self, Write};
-use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 /// How long words wait to be taken, where standard error is full.
@@ -80,11 +79,11 @@ fn wait_for_room(until: Option<Instant>) -> bool {
 }
 
 /// Writes what was asked for to standard output, and gives the status for how that went.
-pub(super) fn show(text: impl Display, status: ExitCode) -> ExitCode {
+pub(super) fn show(text: impl Display, status: u8) -> u8 {
     let mut output = io::stdout().lock();
     match output.write_all(text.to_string().as_bytes()).and_then(|()| output.flush()) {
         Ok(()) => status,
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::from(exit::CLOSED_OUTPUT),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => exit::CLOSED_OUTPUT,
         Err(error) => super::refuse(format_args!("cannot write standard output: {error}")),
     }
 }
