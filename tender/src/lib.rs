@@ -13,3 +13,5 @@ pub mod probe;
 pub mod registers;
 pub mod report;
 pub mod text;
+
+mod timespec;

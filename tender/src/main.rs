@@ -1,8 +1,8 @@
 //! The `coracle` command.
 //!
 //! It starts as a C program does, without what Rust's runtime does before `main`: reading
-//! /proc/self/maps and making a signal stack, to tell of overflows of the tender's own stack, takes
-//! longer than the whole command line. The rest of what the runtime does is done here.
+//! /proc/self/maps and making a signal stack, to tell of overflows of the tender's own stack, took some
+//! 30 µs of a start of two milliseconds. The rest of what the runtime does is done here.
 #![cfg_attr(not(test), no_main)]
 
 mod command;

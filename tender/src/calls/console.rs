@@ -3,6 +3,7 @@
 use super::{Context, Reply, State};
 use crate::memory::Memory;
 use crate::paging::Access;
+use crate::timespec::timespec;
 use coracle_hypercall::call::MAX_BYTES;
 use coracle_hypercall::console::{MAX_SLICES, Stream};
 use coracle_hypercall::error::CallError;
@@ -73,8 +74,8 @@ impl<'a> Console<'a> {
     /// A console on this process's standard streams.
     #[must_use]
     pub fn standard() -> Console<'static> {
-        // SAFETY: Rust's runtime sees to it that these three are open from the start, and nothing in
-        // this process closes them.
+        // SAFETY: Rust's runtime, or `main.rs` of the command in its place, sees to it that these three
+        // are open from the start, and nothing in this process closes them.
         unsafe {
             Console::new(BorrowedFd::borrow_raw(0), BorrowedFd::borrow_raw(1), BorrowedFd::borrow_raw(2))
         }
@@ -117,10 +118,7 @@ impl<'a> Console<'a> {
 /// Waits for a descriptor to be ready. A descriptor of -1 never is.
 fn poll(descriptor: RawFd, events: libc::c_short, timeout: Option<Duration>) -> bool {
     let mut entry = libc::pollfd { fd: descriptor, events, revents: 0 };
-    let spec = timeout.map(|timeout| libc::timespec {
-        tv_sec: libc::time_t::try_from(timeout.as_secs()).unwrap_or(libc::time_t::MAX),
-        tv_nsec: libc::c_long::from(timeout.subsec_nanos()),
-    });
+    let spec = timeout.map(timespec);
     let spec = spec.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
     // SAFETY: one entry and an optional timeout, both locals.
     let ready = unsafe { libc::ppoll(&mut entry, 1, spec, std::ptr::null()) };

@@ -2,6 +2,7 @@
 //! the page that the thread shares with KVM. So the vCPU comes back whether the signal arrives while
 //! the guest runs, just before it would, or while the tender is in a system call for it.
 
+use crate::timespec::timespec;
 use std::cell::Cell;
 use std::io;
 use std::marker::PhantomData;
@@ -91,11 +92,7 @@ impl Kicker {
     }
 
     fn set(&self, value: Duration, interval: Duration) {
-        let spec = |duration: Duration| libc::timespec {
-            tv_sec: libc::time_t::try_from(duration.as_secs()).unwrap_or(libc::time_t::MAX),
-            tv_nsec: libc::c_long::from(duration.subsec_nanos()),
-        };
-        let setting = libc::itimerspec { it_value: spec(value), it_interval: spec(interval) };
+        let setting = libc::itimerspec { it_value: timespec(value), it_interval: timespec(interval) };
         // SAFETY: the timer is ours and lives; the setting is a local. It cannot fail with these.
         unsafe { libc::timer_settime(self.timer, 0, &setting, ptr::null_mut()) };
     }
