@@ -25,6 +25,8 @@ pub const TABLES: u64 = 0;
 pub const STUB: u64 = PAGE;
 /// The page whose end is the stack of faults.
 pub const FAULT_STACK: u64 = 2 * PAGE;
+/// The end of that page: where the CPU begins to push.
+pub const FAULT_STACK_TOP: u64 = FAULT_STACK + PAGE;
 /// The list of edits that the stub applies.
 pub const EDIT_LIST: u64 = 3 * PAGE;
 /// The bytes of that list.

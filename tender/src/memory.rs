@@ -41,7 +41,8 @@ pub struct OutOfMemory {
 #[derive(Debug)]
 pub struct Memory {
     region: MmapRegion,
-    reservation: Reservation,
+    /// Keeps the region mapped.
+    _reservation: Reservation,
 }
 
 /// The address space that the region lies in, with inaccessible room at both ends.
@@ -98,7 +99,7 @@ impl Memory {
         if done != 0 {
             return Err(refused(io::Error::last_os_error()));
         }
-        // SAFETY: the range is mapped readable and writable and lives as long as `reservation`,
+        // SAFETY: the range is mapped readable and writable and lives as long as the reservation,
         // which is dropped together with the region.
         let region = unsafe {
             MmapRegion::build_raw(
@@ -109,7 +110,7 @@ impl Memory {
             )
         }
         .map_err(|error| refused(io::Error::other(error)))?;
-        Ok(Memory { region, reservation })
+        Ok(Memory { region, _reservation: reservation })
     }
 
     /// The size in bytes.
@@ -122,12 +123,6 @@ impl Memory {
     #[must_use]
     pub fn host_address(&self) -> u64 {
         self.region.as_ptr().addr() as u64
-    }
-
-    /// Bytes of address space that the guest's memory takes on the host.
-    #[must_use]
-    pub fn reserved(&self) -> usize {
-        self.reservation.length
     }
 
     /// Tells the host that it may back `length` bytes at `address` with huge pages, and (`now`) to

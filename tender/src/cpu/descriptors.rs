@@ -7,7 +7,7 @@
 //! GDT they would show the host's: so the guest finds the same everywhere.
 
 use super::{HYPERCALL_PORT, stub};
-use crate::layout::{FAULT_STACK, STUB, TABLES};
+use crate::layout::{FAULT_STACK_TOP, STUB, TABLES};
 use crate::memory::{Memory, OutOfMemory};
 use coracle_hypercall::memory::PAGE;
 use x86_64::structures::gdt::DescriptorFlags;
@@ -93,16 +93,10 @@ fn gate(handler: u64, from_user: bool) -> [u64; 2] {
     [low, handler >> 32]
 }
 
-/// The stack pointer with which the CPU enters the stub.
-#[must_use]
-pub fn fault_stack_top(system: u64) -> u64 {
-    system + FAULT_STACK + PAGE
-}
-
 fn write_tss(memory: &Memory, system: u64) -> Result<(), OutOfMemory> {
     let base = TABLES + TSS_OFFSET;
     // RSP0 at offset 4; the I/O map base is the upper half of the last 32-bit word.
-    memory.write(base + 4, &fault_stack_top(system).to_le_bytes())?;
+    memory.write(base + 4, &(system + FAULT_STACK_TOP).to_le_bytes())?;
     memory.write(base + 102, &(TSS_FIXED as u16).to_le_bytes())?;
     let mut bitmap = [0xff; (BITMAP_PORTS / 8 + 1) as usize];
     for width in 0..4 {

@@ -67,6 +67,7 @@ impl Instance<'_> {
     #[must_use]
     pub fn statistics(&self) -> Option<Statistics> {
         let mut statistics = self.statistics.clone()?;
+        statistics.find_medians();
         statistics.kvm = self.machine.statistics().ok();
         Some(statistics)
     }

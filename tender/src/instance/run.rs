@@ -5,12 +5,11 @@ use crate::calls::{Console, Context, LogEntry, PanicText, Reply, Request, Reques
 use crate::cpu::{entry, stub};
 use crate::guest::Guest;
 use crate::kvm::{Dead, Exit, Kicker};
-use crate::layout::FAULT_STACK;
+use crate::layout::FAULT_STACK_TOP;
 use crate::registers::Registers;
 use crate::report::Fault;
 use coracle_hypercall::call::Call;
 use coracle_hypercall::exit;
-use coracle_hypercall::memory::PAGE;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -217,7 +216,7 @@ impl Instance<'_> {
     fn fault(&mut self, vector: u8) -> End {
         const FRAME: u64 = 5 * 8;
         let memory = self.machine.memory();
-        let top = FAULT_STACK + PAGE;
+        let top = FAULT_STACK_TOP;
         let word = |offset| memory.read_u64(top - FRAME + offset).unwrap_or_default();
         if word(8) & 3 != 3 {
             return End::Dead(Dead::InStub(vector));

@@ -53,6 +53,10 @@ impl ExitStatistics {
         if let Some(count) = self.classes.0.get_mut(class(ns)) {
             *count = count.saturating_add(1);
         }
+    }
+
+    /// Finds the median of what was added.
+    fn find_median(&mut self) {
         let mut seen = 0;
         let half = self.count.div_ceil(2);
         for (class, count) in self.classes.0.iter().enumerate() {
@@ -80,6 +84,11 @@ impl Statistics {
     pub(super) fn add(&mut self, reason: &'static str, taken: Duration) {
         self.exits.entry(reason).or_default().add(taken);
     }
+
+    /// Finds the medians, which costs too much to be done at each exit.
+    pub(super) fn find_medians(&mut self) {
+        self.exits.values_mut().for_each(ExitStatistics::find_median);
+    }
 }
 
 #[cfg(test)]
@@ -101,6 +110,7 @@ mod tests {
         for ns in [1_000, 1_000, 1_000, 1_000_000, 9_000_000] {
             statistics.add(Duration::from_nanos(ns));
         }
+        statistics.find_median();
         assert!((1_000..1_250).contains(&statistics.median_ns));
         assert_eq!(statistics.count, 5);
     }

@@ -6,6 +6,7 @@ use crate::support::{guest, no_kvm, output};
 use coracle_hypercall::exit;
 use coracle_tender::instance::End;
 use coracle_tender::layout::Placement;
+use coracle_tender::registers::Registers;
 
 /// Bits of the flags register.
 const FIXED: u64 = 1 << 1;
@@ -17,6 +18,13 @@ const NESTED_TASK: u64 = 1 << 14;
 const VM: u64 = 1 << 17;
 const ALIGNMENT: u64 = 1 << 18;
 const VIF_VIP: u64 = 3 << 19;
+
+/// Asserts that the flags which a guest may not change are in rax as they were in rbx.
+#[track_caller]
+fn assert_kept(registers: &Registers) {
+    let changed = registers.rax ^ registers.rbx;
+    assert_eq!(changed & (IOPL | VM | VIF_VIP), 0, "{:#x} became {:#x}", registers.rbx, registers.rax);
+}
 
 #[test]
 fn flags_show_what_the_tender_chose() {
@@ -44,8 +52,7 @@ fn popf_changes_neither_iopl_nor_the_flags_of_virtual_8086_mode() {
         "pop rax",
     ))
     .registers();
-    let changed = registers.rax ^ registers.rbx;
-    assert_eq!(changed & (IOPL | VM | VIF_VIP), 0, "{:#x} became {:#x}", registers.rbx, registers.rax);
+    assert_kept(&registers);
 }
 
 #[test]
@@ -73,8 +80,7 @@ fn iret_changes_neither_iopl_nor_the_flags_of_virtual_8086_mode() {
         "pop rax",
     ))
     .registers();
-    let changed = registers.rax ^ registers.rbx;
-    assert_eq!(changed & (IOPL | VM | VIF_VIP), 0, "{:#x} became {:#x}", registers.rbx, registers.rax);
+    assert_kept(&registers);
 }
 
 #[test]

@@ -4,11 +4,10 @@ use super::code::{code, hexadecimal, run, run_at};
 use super::machine::{BREAKPOINT, PAGE_FAULT, Ran};
 use crate::support::no_kvm;
 use coracle_tender::cpu::FAULT_PORT;
-use coracle_tender::cpu::descriptors::fault_stack_top;
 use coracle_tender::cpu::entry::EDIT_TRAP;
 use coracle_tender::cpu::stub::{VECTORS, entry_offset};
 use coracle_tender::instance::End;
-use coracle_tender::layout::{Placement, STUB};
+use coracle_tender::layout::{FAULT_STACK_TOP, Placement, STUB};
 
 #[track_caller]
 fn is_only_a_port(ran: &Ran, what: &str) {
@@ -80,7 +79,8 @@ fn a_guest_whose_stack_pointer_is_in_the_system_place_changes_nothing_of_what_is
         return;
     }
     let system = Ran::of("run_code", &[], Placement::Fixed).places.system;
-    for pointer in [fault_stack_top(system.start), fault_stack_top(system.start) - 40, system.start] {
+    let top = system.start + FAULT_STACK_TOP;
+    for pointer in [top, top - 40, system.start] {
         // mov rsp, pointer; mov eax, 7; ud2
         let code = [&[0x48, 0xbc][..], &pointer.to_le_bytes(), &[0xb8, 7, 0, 0, 0, 0x0f, 0x0b]].concat();
         let registers = Ran::of("run_code", &[&hexadecimal(&code)], Placement::Fixed).registers();
@@ -94,7 +94,7 @@ fn a_guest_that_pushes_a_frame_onto_the_stack_of_faults_is_stopped_by_a_page_fau
         return;
     }
     let system = Ran::of("run_code", &[], Placement::Fixed).places.system;
-    let pointer = fault_stack_top(system.start);
+    let pointer = system.start + FAULT_STACK_TOP;
     // mov rsp, pointer; push rax; ud2
     let code = [&[0x48, 0xbc][..], &pointer.to_le_bytes(), &[0x50, 0x0f, 0x0b]].concat();
     let fault = Ran::of("run_code", &[&hexadecimal(&code)], Placement::Fixed).fault();
