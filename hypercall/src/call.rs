@@ -107,6 +107,31 @@ calls! {
     /// and execute at all unless the image's [permissions note](crate::note::Permissions) says that
     /// it makes code at run time, both with [`Denied`](crate::error::CallError::Denied).
     MemoryRights = 9, "memory rights";
+    /// `ready(invocation: *mut Invocation)` says that the program is initialised, fills in the
+    /// [invocation](crate::invocation::Invocation) and answers 0. What follows may run many times,
+    /// each time in a machine that no other run has touched. A second time it is refused with
+    /// [`Denied`](crate::error::CallError::Denied). (1.1)
+    Ready = 10, "ready";
+    /// `input(buffer, length)` waits for more of the invocation's input and answers how many bytes
+    /// of it are in the buffer; 0 says that it has ended. (1.1)
+    Input = 11, "input";
+    /// `output(slices: *const GuestSlice, count)` hands over a part of the output: up to
+    /// [`MAX_SLICES`](crate::console::MAX_SLICES) buffers, one after the other. It answers how many
+    /// bytes were taken: fewer than given where not more is taken now, never zero unless all are
+    /// empty. [`Closed`](crate::error::CallError::Closed) says that nobody wants it any more. (1.1)
+    Output = 12, "output";
+    /// `respond(outcome, slices: *const GuestSlice, count)` hands over the last part of the output,
+    /// all of it at once, and ends the guest with an [outcome](crate::invocation::Outcome). It does
+    /// not return, unless an argument is wrong. (1.1)
+    Respond = 13, "respond";
+    /// `host(request: *mut HostRequest)` calls a [function of the
+    /// host](crate::invocation::HostRequest) and answers 0 when it succeeded, 1 when it failed;
+    /// [`NoSuchFunction`](crate::error::CallError::NoSuchFunction) when the host does not offer
+    /// it. (1.1)
+    Host = 14, "host";
+    /// `host_reply(offset, buffer, length)` copies a part of the reply of the last `host` call and
+    /// answers how many bytes it was, 0 beyond its end. (1.1)
+    HostReply = 15, "host reply";
 }
 
 #[cfg(test)]

@@ -40,6 +40,8 @@ errors! {
     Io = 7, "input/output error on the host";
     /// A blocking call was ended because an event that the guest has subscribed to is ready.
     Interrupted = 8, "interrupted by an event";
+    /// The host offers no function of this name. (1.1)
+    NoSuchFunction = 9, "the host offers no such function";
     /// An error of a newer tender.
     Unknown = 0x7fff, "unknown error";
 }

@@ -13,6 +13,7 @@
 //! | [`clock`] | the clock page, from which time is read without a call |
 //! | [`console`] | streams of the console |
 //! | [`event`] | sources of events that a guest can wait for |
+//! | [`invocation`] | one-shot execution: input, output, functions of the host |
 //! | [`log`] | log records |
 //! | [`mod@panic`] | the report of a panic |
 //! | [`note`] | the ELF notes that make a program an image |
@@ -36,6 +37,7 @@ pub mod console;
 pub mod error;
 pub mod event;
 pub mod exit;
+pub mod invocation;
 pub mod log;
 pub mod memory;
 pub mod note;

@@ -24,7 +24,7 @@ pub struct AbiVersion {
 crate::assert_layout!(AbiVersion, size 4, major @ 0, minor @ 2);
 
 /// The version that this crate describes.
-pub const CURRENT: AbiVersion = AbiVersion { major: 1, minor: 0 };
+pub const CURRENT: AbiVersion = AbiVersion { major: 1, minor: 1 };
 
 impl AbiVersion {
     /// Whether a tender of this version runs an image built for `image`.

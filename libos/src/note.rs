@@ -19,11 +19,11 @@ static ABI: AbiNote = AbiNote::CURRENT;
 macro_rules! permissions {
     ($first:ident $(| $more:ident)* $(,)?) => {
         const _: () = {
-            use $crate::hypercall::note::{Permissions, PermissionsNote};
+            use $crate::hypercall::note::{Permissions, ValueNote};
             #[used]
             #[unsafe(link_section = ".note.coracle")]
-            static PERMISSIONS: PermissionsNote =
-                PermissionsNote::new(Permissions::$first$(.union(Permissions::$more))*);
+            static PERMISSIONS: ValueNote =
+                ValueNote::permissions(Permissions::$first$(.union(Permissions::$more))*);
         };
     };
 }

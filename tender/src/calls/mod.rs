@@ -87,6 +87,9 @@ impl State {
             Call::Wait => return self.wait(a0, a1, context),
             Call::Entropy => return self.entropy(a0, a1, context),
             Call::Log => return self.log(a0, context),
+            Call::Ready | Call::Input | Call::Output | Call::Respond | Call::Host | Call::HostReply => {
+                return Reply::Result(Err(CallError::NoSuchCall));
+            }
             Call::MemoryRights => return self.memory_rights(a0, a1, a2, context),
         };
         Reply::Result(result)

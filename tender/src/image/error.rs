@@ -138,6 +138,15 @@ pub enum Refusal {
         /// The tender's.
         tender: AbiVersion,
     },
+    /// It is of a kind that this tender does not know.
+    #[error(
+        "is a program of a kind that this tender does not know ({number}): update it to the release of \
+         Coracle that the image was built with"
+    )]
+    UnknownProgram {
+        /// The number that the note names.
+        number: u32,
+    },
     /// It asks for permissions that this tender does not know.
     #[error(
         "asks for permissions that this tender does not know ({bits:#x}): update it to the release of \

@@ -11,6 +11,7 @@ use super::notes::{Iter, Notes};
 use super::segments::{Segments, rights};
 use super::source::{Source, printable};
 use super::{Image, ImageError, Kind, Refusal, RelocationCounts, open_file};
+use coracle_hypercall::note::Program;
 use coracle_hypercall::version::CURRENT;
 use goblin::elf::program_header::{PF_X, PT_GNU_RELRO, PT_GNU_STACK, PT_INTERP, PT_LOAD, PT_NOTE, PT_TLS};
 use serde::Serialize;
@@ -39,6 +40,8 @@ pub struct Inspection {
     pub contract: Option<String>,
     /// The version that this tender speaks.
     pub tender_contract: String,
+    /// What kind of program it is: "main", "handler", "http".
+    pub program: Option<&'static str>,
     /// What it asks for beyond the ordinary.
     pub permissions: Vec<String>,
     /// What its linker called this build of it, in hexadecimal.
@@ -165,6 +168,7 @@ impl Inspection {
             entry: None,
             contract: None,
             tender_contract: CURRENT.to_string(),
+            program: None,
             permissions: Vec::new(),
             build_id: None,
             memory: None,
@@ -225,6 +229,7 @@ impl Inspection {
     fn look_at_notes(&mut self, source: &Source<'_>, header: &Header) {
         if let Ok(notes) = Notes::read(source, header) {
             self.contract = notes.abi().map(|version| version.to_string());
+            self.program = notes.program().ok().filter(|_| self.contract.is_some()).map(Program::label);
             self.permissions = notes.permissions().iter_names().map(|(name, _)| permission(name)).collect();
             let unknown = notes.permissions().difference(coracle_hypercall::note::Permissions::all());
             if !unknown.is_empty() {

@@ -10,7 +10,7 @@
 //! |---|---|
 //! | `source` | reads parts of the file within its length |
 //! | `header` | the ELF header and program headers |
-//! | `notes` | contract version, permissions, build id |
+//! | `notes` | contract version, permissions, kind of program, build id |
 //! | `segments`, `pages` | what is loaded where, and the rights of each page |
 //! | `tls` | thread-local storage |
 //! | `dynamic`, `relocations`, `relr`, `symbols` | words to be written after loading |
@@ -40,7 +40,7 @@ pub use relocations::RelocationCounts;
 pub use tls::Tls;
 
 use crate::layout::Extent;
-use coracle_hypercall::note::Permissions;
+use coracle_hypercall::note::{Permissions, Program};
 use coracle_hypercall::version::AbiVersion;
 use dynamic::Dynamic;
 use header::Header;
@@ -96,6 +96,7 @@ pub struct Image {
     tls: Option<Tls>,
     abi: AbiVersion,
     permissions: Permissions,
+    program: Program,
     build_id: Option<Vec<u8>>,
     relocations: Relocations,
     /// The length of the file when it was opened, and its beginning.
@@ -191,6 +192,12 @@ impl Image {
         self.permissions
     }
 
+    /// What kind of program it is.
+    #[must_use]
+    pub fn program(&self) -> Program {
+        self.program
+    }
+
     /// The version of the contract that it was built for.
     #[must_use]
     pub fn abi(&self) -> AbiVersion {
@@ -217,6 +224,7 @@ struct Parts {
     pages: Vec<PageRun>,
     tls: Option<Tls>,
     abi: AbiVersion,
+    program: Program,
     notes: Notes,
     relocations: Relocations,
     length: u64,
@@ -230,6 +238,7 @@ impl Parts {
         let header = Header::read(&source)?;
         let notes = Notes::read(&source, &header)?;
         let abi = notes.check(&header)?;
+        let program = notes.program()?;
         segments::check_stack(&header)?;
         let segments = Segments::read(&source, &header)?;
         let pages = pages::of(&segments, &pages::relro(&header)?)?;
@@ -239,7 +248,7 @@ impl Parts {
         segments.check_entry(header.entry)?;
         let relocations = Relocations::find(&segments, dynamic)?;
         let (length, head) = source.into_length_and_head();
-        Ok(Parts { header, segments, pages, tls, abi, notes, relocations, length, head })
+        Ok(Parts { header, segments, pages, tls, abi, program, notes, relocations, length, head })
     }
 
     fn with(self, file: File, path: PathBuf) -> Image {
@@ -254,6 +263,7 @@ impl Parts {
             tls: self.tls,
             abi: self.abi,
             permissions: self.notes.permissions(),
+            program: self.program,
             build_id: self.notes.build_id,
             relocations: self.relocations,
             length: self.length,

@@ -1,9 +1,9 @@
-//! The notes: the contract's version, permissions, the build id.
+//! The notes: the contract's version, permissions, the kind of program, the build id.
 
 use super::error::Refusal;
 use super::header::Header;
 use super::source::Source;
-use coracle_hypercall::note::{OWNER, Permissions, TYPE_ABI, TYPE_PERMISSIONS};
+use coracle_hypercall::note::{OWNER, Permissions, Program, TYPE_ABI, TYPE_PERMISSIONS, TYPE_PROGRAM};
 use coracle_hypercall::version::{AbiVersion, CURRENT};
 use goblin::elf::note::NT_GNU_BUILD_ID;
 use goblin::elf::program_header::PT_NOTE;
@@ -21,6 +21,8 @@ pub(super) struct Notes {
     /// A program that links two versions of the libos has more than one.
     abi: Vec<AbiVersion>,
     permissions: u32,
+    /// Numbers of [`Program`].
+    programs: Vec<u32>,
     pub(super) build_id: Option<Vec<u8>>,
 }
 
@@ -52,6 +54,10 @@ impl Notes {
                 let bits = note.descriptor.try_into().map(u32::from_le_bytes);
                 self.permissions |= bits.map_err(|_| malformed("the permissions are not 4 bytes"))?;
             }
+            (owner, TYPE_PROGRAM) if owner == OWNER => {
+                let number = note.descriptor.try_into().map(u32::from_le_bytes);
+                self.programs.push(number.map_err(|_| malformed("the kind of program is not 4 bytes"))?);
+            }
             (b"GNU\0", NT_GNU_BUILD_ID) if (1..=LONGEST_BUILD_ID).contains(&note.descriptor.len()) => {
                 self.build_id = Some(note.descriptor.to_vec());
             }
@@ -68,6 +74,15 @@ impl Notes {
     /// The permissions, known and unknown.
     pub(super) fn permissions(&self) -> Permissions {
         Permissions::from_bits_retain(self.permissions)
+    }
+
+    /// What kind of program it is.
+    pub(super) fn program(&self) -> Result<Program, Refusal> {
+        match self.programs.as_slice() {
+            [] => Ok(Program::Main),
+            [number] => Program::from_number(*number).ok_or(Refusal::UnknownProgram { number: *number }),
+            [..] => Err(malformed("they name more than one kind of program: an image has one handler")),
+        }
     }
 
     /// Whether this tender can run what the notes describe.

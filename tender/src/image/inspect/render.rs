@@ -1,6 +1,7 @@
 //! An inspection for a person to read.
 
 use super::{Inspection, Sections};
+use coracle_hypercall::note::Program;
 use std::fmt::{self, Display, Formatter};
 
 impl Display for Inspection {
@@ -27,6 +28,9 @@ impl Inspection {
             }
             None if self.kind.is_some() => line(f, "contract", &"no note")?,
             None => {}
+        }
+        if let Some(program) = self.program.filter(|program| *program != Program::Main.label()) {
+            line(f, "program", &program)?;
         }
         if !self.permissions.is_empty() {
             line(f, "asks for", &self.permissions.join(", "))?;
