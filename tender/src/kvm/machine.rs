@@ -137,7 +137,7 @@ impl Machine {
     /// When KVM does not tell.
     pub fn save(&self, entry_page: u64) -> Result<Option<Saved>, MachineError> {
         let Some(segments) = Segments::of(&self.system_registers()?) else { return Ok(None) };
-        let registers = Registers { rip: entry_page + entry::RETURN, ..self.registers() };
+        let registers = Registers { rip: entry_page + entry::RETURN, rax: 0, ..self.registers() };
         Ok(Some(Saved { registers, segments, extended: self.extended()? }))
     }
 
@@ -145,9 +145,9 @@ impl Machine {
     ///
     /// # Errors
     /// When KVM does not tell.
-    pub fn save_start(&self, start: &Start) -> Result<Saved, MachineError> {
-        let registers = Registers { rip: start.entry, rsp: start.stack, ..Registers::default() };
-        Ok(Saved { registers, segments: Segments::default(), extended: self.extended()? })
+    pub fn save_start(&self) -> Result<Saved, MachineError> {
+        let extended = self.extended()?;
+        Ok(Saved { registers: self.registers(), segments: Segments::default(), extended })
     }
 
     fn extended(&self) -> Result<Extended, MachineError> {
