@@ -139,6 +139,11 @@ pub(crate) fn flush_before_waiting() {
     }
 }
 
+/// The time stamp counter may have gone back: what lines have used up is forgotten.
+pub(crate) fn counter_changed() {
+    borrow(&OUTPUT.lock()).paid = 0;
+}
+
 /// Writes out what the buffer holds unless that is being done where the panic happened.
 pub(crate) fn flush_at_panic() {
     if let Some(output) = OUTPUT.try_lock()
