@@ -92,6 +92,33 @@ impl<'a> Guest<'a> {
         })
     }
 
+    /// Copies bytes from the guest, as many as a slice names.
+    ///
+    /// # Errors
+    /// [`CallError::TooLong`], [`CallError::BadAddress`] unless the guest may read all of them.
+    pub fn read_bytes(&self, slice: GuestSlice) -> Result<Vec<u8>, CallError> {
+        let mut bytes = Vec::new();
+        self.runs(slice, Access::Read, |run| {
+            self.memory.append_to(run.physical, run.length, &mut bytes).map_err(|_| CallError::BadAddress)
+        })?;
+        Ok(bytes)
+    }
+
+    /// Copies bytes to the guest.
+    ///
+    /// # Errors
+    /// [`CallError::BadAddress`] unless the guest may write all of them: then none may be written.
+    pub fn write(&self, address: GuestAddress, bytes: &[u8]) -> Result<(), CallError> {
+        let slice = GuestSlice { address, length: bytes.len() as u64 };
+        self.runs(slice, Access::Write, |_| Ok(()))?;
+        let mut rest = bytes;
+        self.runs(slice, Access::Write, |run| {
+            let (part, after) = rest.split_at_checked(run.length as usize).ok_or(CallError::BadAddress)?;
+            rest = after;
+            self.memory.write(run.physical, part).map_err(|_| CallError::BadAddress)
+        })
+    }
+
     /// Copies a structure of the contract from the guest.
     ///
     /// # Errors

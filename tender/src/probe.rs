@@ -15,6 +15,7 @@ use std::io::{self, Write};
 use std::mem::offset_of;
 use std::os::fd::FromRawFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 // The whole file but for its last four bytes: ELF header, two program headers, note, code (System V
@@ -142,7 +143,7 @@ fn median(mut times: Vec<Duration>) -> Duration {
 }
 
 /// Runs the probe once: the time to boot it and the time it ran.
-fn run(host: &Host, image: &Image) -> Result<(Duration, Duration), ProbeError> {
+fn run(host: &Host, image: &Arc<Image>) -> Result<(Duration, Duration), ProbeError> {
     let start = Instant::now();
     let config = Config { memory: 16 << 20, ..Config::default() };
     let mut instance = Instance::boot(host, image, &config)?;
@@ -155,7 +156,7 @@ fn run(host: &Host, image: &Image) -> Result<(Duration, Duration), ProbeError> {
 }
 
 /// The image of a guest that makes so many calls and ends.
-fn image(calls: u32) -> Result<Image, ProbeError> {
+fn image(calls: u32) -> Result<Arc<Image>, ProbeError> {
     // SAFETY: the name is a C string; the call gives a new descriptor or an error.
     let descriptor = unsafe { libc::memfd_create(c"coracle-probe".as_ptr(), libc::MFD_CLOEXEC) };
     if descriptor < 0 {
@@ -164,7 +165,7 @@ fn image(calls: u32) -> Result<Image, ProbeError> {
     // SAFETY: the descriptor is new and nobody else's.
     let mut file = unsafe { File::from_raw_fd(descriptor) };
     file.write_all(&elf(calls))?;
-    Ok(Image::from_file(file, PathBuf::from("the probe"))?)
+    Ok(Arc::new(Image::from_file(file, PathBuf::from("the probe"))?))
 }
 
 /// The file of a guest that makes so many calls.

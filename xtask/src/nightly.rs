@@ -15,6 +15,6 @@ const FULL_COUNTS: &[(&str, &str)] = &[
 ];
 
 pub(crate) fn nightly() -> Result {
-    test::run(FULL_COUNTS, &["--release", "--", "--include-ignored"].map(OsString::from))?;
+    test::run(FULL_COUNTS, &["--", "--include-ignored"].map(OsString::from))?;
     bench::bench(&bench::Arguments::full())
 }

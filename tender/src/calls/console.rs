@@ -1,6 +1,7 @@
 //! The console: the host's streams, written and read straight from and into guest memory.
 
-use super::{Context, Reply, State};
+use super::{Context, Outside, Reply, State};
+use crate::guest::Run;
 use crate::memory::Memory;
 use crate::paging::Access;
 use crate::timespec::timespec;
@@ -34,7 +35,7 @@ pub struct Console<'a> {
 
 /// One of the three streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Channel {
+pub(super) enum Channel {
     Input,
     Output,
     Error,
@@ -116,6 +117,11 @@ impl<'a> Console<'a> {
     }
 }
 
+/// Waits, no longer than `timeout`, for a signal. Answers false: there is no input.
+pub(super) fn sleep(timeout: Option<Duration>) -> bool {
+    poll(-1, libc::POLLIN, timeout)
+}
+
 /// Waits for a descriptor to be ready. A descriptor of -1 never is.
 fn poll(descriptor: RawFd, events: libc::c_short, timeout: Option<Duration>) -> bool {
     let mut entry = libc::pollfd { fd: descriptor, events, revents: 0 };
@@ -126,27 +132,33 @@ fn poll(descriptor: RawFd, events: libc::c_short, timeout: Option<Duration>) -> 
     ready > 0
 }
 
-/// The host's view of runs of guest memory, for one system call.
-struct Vectors<'m> {
+/// Runs of guest memory, and the host's view of them for one system call.
+pub(super) struct Vectors<'m> {
     memory: &'m Memory,
+    runs: Vec<Run>,
     entries: Vec<libc::iovec>,
     length: u64,
 }
 
 impl<'m> Vectors<'m> {
     fn new(memory: &'m Memory) -> Vectors<'m> {
-        Vectors { memory, entries: Vec::new(), length: 0 }
+        Vectors { memory, runs: Vec::new(), entries: Vec::new(), length: 0 }
     }
 
     /// Adds a slice of the guest, as far as there is room for its runs.
     fn add(&mut self, slice: GuestSlice, access: Access, context: &Context<'_>) -> Result<(), CallError> {
         context.guest.runs(slice, access, |run| {
             if self.entries.len() < MAX_VECTORS {
-                let bytes = self.memory.slice(run.physical, run.length).map_err(|_| CallError::BadAddress)?;
+                let bytes = match access {
+                    Access::Write => self.memory.writable(run.physical, run.length),
+                    _ => self.memory.slice(run.physical, run.length),
+                };
+                let bytes = bytes.map_err(|_| CallError::BadAddress)?;
                 self.entries.push(libc::iovec {
                     iov_base: bytes.ptr_guard_mut().as_ptr().cast(),
                     iov_len: bytes.len(),
                 });
+                self.runs.push(run);
                 self.length += run.length;
             }
             Ok(())
@@ -154,18 +166,33 @@ impl<'m> Vectors<'m> {
     }
 }
 
-impl Vectors<'_> {
+impl<'m> Vectors<'m> {
+    /// The bytes of all runs.
+    pub(super) fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Appends all bytes to a buffer.
+    pub(super) fn append_to(&self, buffer: &mut Vec<u8>) -> Result<(), CallError> {
+        buffer.reserve(self.length as usize);
+        self.runs.iter().try_for_each(|run| {
+            self.memory.append_to(run.physical, run.length, buffer).map_err(|_| CallError::BadAddress)
+        })
+    }
+
     /// What comes after the first `done` bytes.
-    fn after(&self, mut done: u64) -> Vec<libc::iovec> {
-        let mut rest = Vec::with_capacity(self.entries.len());
-        for entry in &self.entries {
-            let skip = done.min(entry.iov_len as u64);
+    pub(super) fn after(&self, mut done: u64) -> Vectors<'m> {
+        let mut rest = Vectors::new(self.memory);
+        for (run, entry) in self.runs.iter().zip(&self.entries) {
+            let skip = done.min(run.length);
             done -= skip;
-            if skip < entry.iov_len as u64 {
-                rest.push(libc::iovec {
+            if skip < run.length {
+                rest.runs.push(Run { physical: run.physical + skip, length: run.length - skip });
+                rest.entries.push(libc::iovec {
                     iov_base: entry.iov_base.wrapping_byte_add(skip as usize),
                     iov_len: entry.iov_len - skip as usize,
                 });
+                rest.length += run.length - skip;
             }
         }
         rest
@@ -181,8 +208,9 @@ impl Vectors<'_> {
                 break;
             }
             let rest = self.after(done + more);
+            let (list, count) = (rest.entries.as_ptr(), rest.entries.len() as libc::c_int);
             // SAFETY: each entry is a part of one of this list, all of which lie in guest memory.
-            let moved = unsafe { libc::readv(descriptor, rest.as_ptr(), rest.len() as libc::c_int) };
+            let moved = unsafe { libc::readv(descriptor, list, count) };
             match u64::try_from(moved) {
                 Ok(moved) if moved > 0 => more += moved,
                 _ => break,
@@ -203,6 +231,9 @@ impl State {
         let Some(stream) = Stream::from_number(stream) else {
             return Reply::Result(Err(CallError::BadArgument));
         };
+        if matches!(context.outside, Outside::Caller(_)) {
+            return self.console_of_caller(stream, slices, count, context);
+        }
         let vectors = match gather(slices, count, context) {
             Ok(vectors) => vectors,
             Err(error) => return Reply::Result(Err(error)),
@@ -211,6 +242,9 @@ impl State {
     }
 
     pub(super) fn console_read(&mut self, buffer: u64, length: u64, context: &mut Context<'_>) -> Reply {
+        if matches!(context.outside, Outside::Caller(_)) {
+            return self.input(buffer, length, context);
+        }
         let mut vectors = Vectors::new(context.guest.memory());
         if let Err(error) =
             vectors.add(GuestSlice::new(buffer, length.min(MAX_BYTES)), Access::Write, context)
@@ -221,12 +255,18 @@ impl State {
     }
 
     /// Moves bytes once, waiting until that is possible or the guest has something else to do.
-    fn transfer(&mut self, stream: Channel, vectors: &Vectors<'_>, context: &mut Context<'_>) -> Reply {
+    pub(super) fn transfer(
+        &mut self,
+        stream: Channel,
+        vectors: &Vectors<'_>,
+        context: &mut Context<'_>,
+    ) -> Reply {
+        let Outside::Streams(console) = context.outside else { return Reply::Result(Err(CallError::Io)) };
         if vectors.length == 0 {
             return Reply::Result(Ok(0));
         }
-        context.console.widen(stream, vectors.length);
-        let (descriptor, events) = (context.console.descriptor(stream), stream.events());
+        console.widen(stream, vectors.length);
+        let (descriptor, events) = (console.descriptor(stream), stream.events());
         let (list, count) = (vectors.entries.as_ptr(), vectors.entries.len() as libc::c_int);
         loop {
             // News that came before the call ends a read that would wait for input. A write it does
@@ -269,7 +309,7 @@ impl State {
 }
 
 /// Copies the guest's list of slices once and finds what it leads to.
-fn gather<'m>(slices: u64, count: u64, context: &Context<'m>) -> Result<Vectors<'m>, CallError> {
+pub(super) fn gather<'m>(slices: u64, count: u64, context: &Context<'m>) -> Result<Vectors<'m>, CallError> {
     if count > MAX_SLICES {
         return Err(CallError::TooLong);
     }

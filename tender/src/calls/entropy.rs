@@ -23,7 +23,7 @@ impl State {
             let mut done = 0;
             while done < run.length {
                 let piece = memory
-                    .slice(run.physical + done, PIECE.min(run.length - done))
+                    .writable(run.physical + done, PIECE.min(run.length - done))
                     .map_err(|_| CallError::BadAddress)?;
                 let guard = piece.ptr_guard_mut();
                 // SAFETY: the kernel writes at most `piece.len()` bytes to memory that is the guest's.

@@ -1,10 +1,12 @@
 //! Waiting, and requests from outside that a guest may wait for.
 
-use super::{Context, Reply, State};
+use super::console::sleep;
+use super::{Context, Outside, Reply, State};
+use crate::kvm::Kicker;
 use coracle_hypercall::error::CallError;
 use coracle_hypercall::event::{EventSources, NO_DEADLINE};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// What may be asked of a guest from outside.
@@ -25,17 +27,35 @@ impl Request {
     }
 }
 
-/// Requests that have been made, shared with whoever makes them, signal handlers among them.
+/// Requests that have been made to one run of a guest, shared with whoever makes them, signal handlers
+/// among them.
 #[derive(Debug, Default)]
 pub struct Requests {
     made: AtomicU64,
     closed: AtomicBool,
+    /// What kicks the thread that runs the guest, once one does.
+    kicker: OnceLock<Arc<Kicker>>,
 }
 
 impl Requests {
-    /// Makes a request. The guest's thread must be kicked afterwards.
-    pub fn make(&self, request: Request) {
+    /// Makes a request. May be called in a signal handler. Answers false, and has no effect, where
+    /// the guest has ended already.
+    pub fn make(&self, request: Request) -> bool {
         self.made.fetch_or(request.source().bits(), Ordering::SeqCst);
+        // Where nobody runs the guest yet, whoever will looks for requests first.
+        let Some(kicker) = self.kicker.get() else { return !self.is_closed() };
+        kicker.arm(Duration::ZERO);
+        // Where the end comes after this look, it disarms the kicker itself.
+        let ended = self.is_closed();
+        if ended {
+            kicker.disarm();
+        }
+        !ended
+    }
+
+    /// From now on requests kick.
+    pub(crate) fn open(&self, kicker: &Arc<Kicker>) {
+        let _ = self.kicker.set(Arc::clone(kicker));
     }
 
     /// The guest has ended: nobody will look at requests any more.
@@ -62,7 +82,7 @@ pub enum Stop {
 /// What one guest has subscribed to, what is pending for it, and its deadline.
 #[derive(Debug)]
 pub struct Events {
-    requests: Arc<Requests>,
+    pub(crate) requests: Arc<Requests>,
     subscribed: EventSources,
     pub(crate) deadline: Option<Instant>,
 }
@@ -141,7 +161,13 @@ impl State {
             let interrupted = self.events.has_news();
             let poll = if ready.is_empty() && !interrupted { left } else { Some(Duration::ZERO) };
             let wants_input = sources.contains(EventSources::CONSOLE_INPUT);
-            if context.console.wait_for_input(wants_input, poll) {
+            let has_input = match &context.outside {
+                Outside::Streams(console) => console.wait_for_input(wants_input, poll),
+                // Its input never has to be waited for as an event: it comes, or it has ended.
+                Outside::Caller(_) if wants_input => true,
+                Outside::Caller(_) => sleep(poll),
+            };
+            if has_input {
                 ready |= EventSources::CONSOLE_INPUT;
             }
             if !ready.is_empty() || left.is_some_and(|left| left.is_zero()) {

@@ -1,17 +1,24 @@
 //! The hypercalls, one file for each subject. What each does is said in `coracle_hypercall::call`.
 
+mod caller;
 mod clock;
 mod console;
 mod entropy;
 mod event;
 mod failure;
+mod invocation;
+mod random;
 mod rights;
 mod text;
 
+pub use caller::{Abort, Caller};
 pub use clock::Clock;
 pub use console::Console;
 pub use event::{Events, Request, Requests, Stop};
 pub use failure::Failures;
+pub use invocation::AtReady;
+pub use random::Random;
+pub use rights::Edited;
 pub use text::{LogEntry, PanicText, TENDER_TARGET};
 
 use crate::guest::Guest;
@@ -35,6 +42,14 @@ pub enum Reply {
     Panic(PanicText),
     /// The guest is asked to end and has not subscribed to be told so, or its time is up.
     Stop,
+    /// The guest is initialised. Its invocation is to be at this address.
+    Ready(u64),
+    /// The run is done.
+    Responded,
+    /// The run has failed, for this reason, which is safe to print.
+    Failed(String),
+    /// The run cannot go on because of its caller.
+    Abort(Abort),
 }
 
 /// What belongs to one instance and lives from call to call.
@@ -50,6 +65,32 @@ pub struct State {
     pub permissions: Permissions,
     /// What the host could not do for it.
     pub failures: Failures,
+    /// What happens when it is ready.
+    pub at_ready: AtReady,
+    /// Random bytes for its runs.
+    pub random: Random,
+    /// What the last function of the host has replied.
+    pub reply: Vec<u8>,
+    /// Page-table entries that were changed for it, where that is to be taken back.
+    pub edited: Edited,
+}
+
+/// What input and output of a guest are connected to.
+pub enum Outside<'a> {
+    /// The host's streams: it runs as an ordinary program.
+    Streams(&'a Console<'a>),
+    /// Someone who has called it.
+    Caller(&'a mut dyn Caller),
+}
+
+impl Outside<'_> {
+    /// The same, for one call.
+    pub(crate) fn again(&mut self) -> Outside<'_> {
+        match self {
+            Outside::Streams(console) => Outside::Streams(console),
+            Outside::Caller(caller) => Outside::Caller(&mut **caller),
+        }
+    }
 }
 
 /// What a call works on.
@@ -62,8 +103,8 @@ pub struct Context<'a> {
     pub physical: &'a Physical,
     /// The PML4.
     pub root: u64,
-    /// The streams that its console is connected to.
-    pub console: &'a Console<'a>,
+    /// What its input and output are connected to.
+    pub outside: Outside<'a>,
     /// Where log records go.
     pub log: &'a mut dyn FnMut(&LogEntry<'_>),
 }
@@ -87,9 +128,12 @@ impl State {
             Call::Wait => return self.wait(a0, a1, context),
             Call::Entropy => return self.entropy(a0, a1, context),
             Call::Log => return self.log(a0, context),
-            Call::Ready | Call::Input | Call::Output | Call::Respond | Call::Host | Call::HostReply => {
-                return Reply::Result(Err(CallError::NoSuchCall));
-            }
+            Call::Ready => return self.ready(a0, context),
+            Call::Input => return self.input(a0, a1, context),
+            Call::Output => return self.output(a0, a1, context),
+            Call::Respond => return self.respond(a0, a1, a2, context),
+            Call::Host => return self.host_function(a0, context),
+            Call::HostReply => self.host_reply(a0, a1, a2, context),
             Call::MemoryRights => return self.memory_rights(a0, a1, a2, context),
         };
         Reply::Result(result)

@@ -3,10 +3,35 @@
 use super::{Context, Reply, State};
 use crate::cpu::stub;
 use crate::layout::Extent;
-use crate::paging::Editor;
+use crate::paging::{Edit, Editor};
 use coracle_hypercall::error::CallError;
 use coracle_hypercall::memory::{PAGE, Rights};
 use coracle_hypercall::note::Permissions;
+use std::collections::BTreeSet;
+
+/// Guest-physical addresses of page-table entries that were changed. It keeps no more than can be
+/// changed back at once.
+#[derive(Debug, Default)]
+pub struct Edited {
+    entries: BTreeSet<u64>,
+    overflow: bool,
+}
+
+impl Edited {
+    fn add(&mut self, edits: &[Edit]) {
+        for edit in edits {
+            self.entries.extend((0..edit.values.len() as u64).map(|index| edit.entry + 8 * index));
+        }
+        if self.entries.len() > stub::MAX_EDIT_VALUES {
+            (self.entries, self.overflow) = (BTreeSet::new(), true);
+        }
+    }
+
+    /// Takes the addresses, in ascending order; `None` when they were too many.
+    pub(crate) fn take(&mut self) -> Option<BTreeSet<u64>> {
+        (!self.overflow).then(|| std::mem::take(&mut self.entries))
+    }
+}
 
 impl State {
     pub(super) fn memory_rights(
@@ -54,6 +79,9 @@ impl State {
         let mut editor = Editor { memory, root: context.root, pool: &mut self.pool };
         let (edits, changed) =
             editor.plan(address, length, rights, stub::MAX_EDIT_VALUES).map_err(|_| CallError::BadAddress)?;
+        if memory.written().is_some() {
+            self.edited.add(&edits);
+        }
         stub::write_edits(memory, places.system.start, &edits).map_err(|_| CallError::BadAddress)?;
         Ok(changed)
     }

@@ -13,6 +13,7 @@ use coracle_tender::kvm::Host;
 use coracle_tender::layout::Placement;
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Runs an image as a virtual machine
@@ -67,7 +68,7 @@ impl Run {
         let arguments = guest_arguments(self.image_and_arguments);
         let path = arguments.first().map(PathBuf::from).unwrap_or_default();
         let image = match Image::open(&path) {
-            Ok(image) => image,
+            Ok(image) => Arc::new(image),
             Err(error) => return refuse(error),
         };
         let host = match Host::open() {
@@ -140,6 +141,7 @@ fn explain(end: &End, image: &Image, timeout: Option<Duration>, patience: Patien
             let words = format_args!("coracle: {name}: still running after {limit:?} (--timeout): ended\n");
             say_with(patience, words);
         }
+        End::Failed(reason) => say_with(patience, format_args!("coracle: {name}: {reason}\n")),
         End::Dead(dead) => say_with(patience, format_args!("coracle: {name}: {dead}\n")),
         _ => {}
     }

@@ -11,6 +11,10 @@ const CODE: [u8; 5] = [0xe7, HYPERCALL_PORT, 0xc3, 0xcc, 0xc3];
 /// It ends as a call does.
 pub const EDIT_TRAP: u64 = 3;
 
+/// How far into the page a guest goes on that returns from a call. KVMs differ in where they say that
+/// a guest is which has made one.
+pub const RETURN: u64 = 2;
+
 /// Writes the entry page.
 ///
 /// # Errors

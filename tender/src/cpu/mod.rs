@@ -6,11 +6,13 @@
 //! | `stub` | the code at CPL 0 |
 //! | `entry` | the code of the entry page |
 //! | `state` | control registers and segments |
+//! | `saved` | what of it a program can change, as a snapshot keeps it |
 //! | `cpuid` | the features that the guest sees |
 
 pub mod cpuid;
 pub mod descriptors;
 pub mod entry;
+pub mod saved;
 pub mod state;
 pub mod stub;
 

@@ -56,7 +56,7 @@ pub fn system_registers(root: u64, system: u64, features: &Features) -> kvm_sreg
 }
 
 /// A segment register with the null selector. Code of 64 bits uses it all the same.
-const NULL: kvm_segment = kvm_segment {
+pub(super) const NULL: kvm_segment = kvm_segment {
     base: 0,
     limit: 0,
     selector: 0,
@@ -73,7 +73,7 @@ const NULL: kvm_segment = kvm_segment {
 };
 
 /// A flat segment for CPL 3; `type_` as in a descriptor, with the accessed bit.
-fn user_segment(selector: u16, type_: u8, code: bool) -> kvm_segment {
+pub(super) fn user_segment(selector: u16, type_: u8, code: bool) -> kvm_segment {
     kvm_segment {
         base: 0,
         limit: u32::MAX,

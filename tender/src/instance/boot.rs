@@ -2,10 +2,10 @@
 
 use super::arguments::{self, ArgumentError};
 use super::{Instance, Statistics};
-use crate::calls::{Clock, Events, Failures, State};
+use crate::calls::{self, AtReady, Clock, Edited, Events, Failures, State};
 use crate::cpu::{descriptors, entry, stub};
 use crate::image::{Image, ImageError, Kind, LoadTarget};
-use crate::kvm::{Host, Machine, MachineError, Start};
+use crate::kvm::{Host, Machine, MachineError, Start, Tables};
 use crate::layout::{
     BOOT, CLOCK_OFFSET, ENTRY, Extent, FAULT_STACK, LayoutError, PAGE_TABLES, Physical, Placement, Places,
     STUB, TABLES,
@@ -18,6 +18,7 @@ use coracle_hypercall::version;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
+use std::sync::Arc;
 use zerocopy::{FromZeros, IntoBytes};
 
 /// How an instance is made.
@@ -76,12 +77,12 @@ const FIRST_TABLES: u64 = PAGE_TABLES - BOOT + 12 * PAGE;
 /// How much of an image is backed before it is loaded. Most of a larger one may never be touched.
 const SMALL_IMAGE: u64 = 256 << 10;
 
-impl<'i> Instance<'i> {
+impl Instance {
     /// Makes a VM that is ready to run the image's first instruction.
     ///
     /// # Errors
     /// See [`BootError`].
-    pub fn boot(host: &Host, image: &'i Image, config: &Config) -> Result<Instance<'i>, BootError> {
+    pub fn boot(host: &Host, image: &Arc<Image>, config: &Config) -> Result<Instance, BootError> {
         let span = image.span();
         if config.memory > host.most_memory() {
             return Err(LayoutError::TooMuch { given: config.memory, most: host.most_memory() }.into());
@@ -112,8 +113,7 @@ impl<'i> Instance<'i> {
         let start = Start {
             entry: image.entry().wrapping_add(places.bias),
             stack,
-            root: PAGE_TABLES,
-            system: places.system.start,
+            tables: Tables { root: PAGE_TABLES, system: places.system.start },
         };
         let machine = Machine::new(host, memory, &start)?;
         let khz = machine.tsc_khz().filter(|_| host.features().invariant_tsc);
@@ -123,9 +123,22 @@ impl<'i> Instance<'i> {
             pool: Pool { next: tables, end: physical.page_tables().end() },
             permissions: image.permissions(),
             failures: Failures::default(),
+            at_ready: AtReady::GoOn,
+            random: calls::Random::default(),
+            reply: Vec::new(),
+            edited: Edited::default(),
         };
         let statistics = config.statistics.then(Statistics::default);
-        Ok(Instance { image, machine, physical, places, root: PAGE_TABLES, state, statistics, end: None })
+        Ok(Instance {
+            image: Arc::clone(image),
+            machine,
+            physical,
+            places,
+            tables: start.tables,
+            state,
+            statistics,
+            end: None,
+        })
     }
 }
 

@@ -16,7 +16,7 @@ impl GuestMemory for Guest<'_> {
     }
 }
 
-impl Instance<'_> {
+impl Instance {
     /// Finds out what happened to the guest, with names from its image or from `symbols`, the image
     /// as it was before it was stripped. `None` for an end that is no crash.
     #[must_use]
@@ -33,7 +33,14 @@ impl Instance<'_> {
                 column: text.column,
                 registers: *registers,
             },
-            End::Exited(_) | End::TimedOut | End::Asked(_) | End::Dead(_) => return None,
+            End::Exited(_)
+            | End::TimedOut
+            | End::Asked(_)
+            | End::Dead(_)
+            | End::Ready(_)
+            | End::Responded
+            | End::Failed(_)
+            | End::Aborted(_) => return None,
         };
         let scene = Scene {
             image_path: self.image.path(),

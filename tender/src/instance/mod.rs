@@ -21,28 +21,29 @@ pub use statistics::{ExitStatistics, Statistics};
 use crate::calls::State;
 use crate::guest::Guest;
 use crate::image::Image;
-use crate::kvm::Machine;
+use crate::kvm::{Machine, Tables};
 use crate::layout::{Physical, Places};
+use std::sync::Arc;
 
-/// One VM, made from an image and run by the thread that made it.
+/// One VM, made from an image. It is run by one thread at a time.
 #[derive(Debug)]
-pub struct Instance<'i> {
-    image: &'i Image,
+pub struct Instance {
+    image: Arc<Image>,
     machine: Machine,
     physical: Physical,
     places: Places,
-    root: u64,
+    tables: Tables,
     state: State,
     statistics: Option<Statistics>,
     /// How it ended, once it has.
     end: Option<End>,
 }
 
-impl Instance<'_> {
+impl Instance {
     /// The image it was made from.
     #[must_use]
     pub fn image(&self) -> &Image {
-        self.image
+        &self.image
     }
 
     /// Where things lie in its address space.
@@ -54,13 +55,13 @@ impl Instance<'_> {
     /// Its memory, through its own page tables.
     #[must_use]
     pub fn guest(&self) -> Guest<'_> {
-        Guest::new(self.machine.memory(), self.root)
+        Guest::new(self.machine.memory(), self.tables.root)
     }
 
     /// The guest-physical address of its PML4.
     #[must_use]
     pub fn page_table_root(&self) -> u64 {
-        self.root
+        self.tables.root
     }
 
     /// What was counted so far, if [`Config::statistics`] asked for it.

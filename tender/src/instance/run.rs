@@ -1,10 +1,10 @@
 //! The run loop.
 
 use super::Instance;
-use crate::calls::{Console, Context, LogEntry, PanicText, Reply, Request, Requests, Stop};
+use crate::calls::{Abort, Console, Context, LogEntry, Outside, PanicText, Reply, Request, Requests, Stop};
 use crate::cpu::{entry, stub};
 use crate::guest::Guest;
-use crate::kvm::{Dead, Exit, Kicker};
+use crate::kvm::{Dead, Exit, Kicker, Reachable};
 use crate::layout::FAULT_STACK_TOP;
 use crate::registers::Registers;
 use crate::report::Fault;
@@ -39,6 +39,14 @@ pub enum End {
     Asked(Request),
     /// The vCPU cannot go on.
     Dead(Dead),
+    /// It is initialised and waits for its invocation, which is to be at this address.
+    Ready(u64),
+    /// Its run is done: it has responded.
+    Responded,
+    /// Its run has failed for this reason, which is safe to print.
+    Failed(String),
+    /// Its run cannot go on because of its caller.
+    Aborted(Abort),
 }
 
 impl End {
@@ -51,7 +59,9 @@ impl End {
             End::TimedOut => Some(exit::TIMEOUT),
             End::Asked(Request::Interrupt) => Some(exit::INTERRUPT),
             End::Asked(Request::Terminate) => Some(exit::TERMINATE),
-            End::Dead(_) => Some(exit::TENDER),
+            End::Dead(_) | End::Ready(_) | End::Aborted(_) => Some(exit::TENDER),
+            End::Responded => Some(0),
+            End::Failed(_) => Some(1),
             End::Panicked(..) | End::Faulted(_) | End::Port { .. } => None,
         }
     }
@@ -61,29 +71,21 @@ impl End {
 #[derive(Debug)]
 pub struct Stopper {
     requests: Arc<Requests>,
-    kicker: Arc<Kicker>,
 }
 
 impl Stopper {
     /// Makes a request. May be called in a signal handler. Answers false, and has no effect, where
     /// the guest has ended already.
     pub fn request(&self, request: Request) -> bool {
-        self.requests.make(request);
-        self.kicker.arm(Duration::ZERO);
-        // Where the end comes after this look, it disarms the kicker itself.
-        let ended = self.requests.is_closed();
-        if ended {
-            self.kicker.disarm();
-        }
-        !ended
+        self.requests.make(request)
     }
 }
 
-impl Instance<'_> {
+impl Instance {
     /// Where requests to this guest are made.
     #[must_use]
     pub fn stopper(&self) -> Stopper {
-        Stopper { requests: self.state.events.requests(), kicker: self.machine.kicker() }
+        Stopper { requests: self.state.events.requests() }
     }
 
     /// Runs the guest to its end, for no longer than `limit`. What has ended is not run again: then
@@ -101,34 +103,50 @@ impl Instance<'_> {
         if let Some(end) = &self.end {
             return end.clone();
         }
-        let reachable = self.machine.be_reachable();
+        let kicker = match Kicker::of_this_thread() {
+            Ok(kicker) => kicker,
+            Err(error) => return End::Dead(Dead::NoTimer(error.raw_os_error().unwrap_or_default())),
+        };
         let start = Instant::now();
         self.state.events.deadline = limit.and_then(|limit| start.checked_add(limit));
         if let Some(limit) = limit {
-            self.machine.kicker().arm(limit);
+            kicker.arm(limit);
         }
-        // A request made before the kicker was armed for the limit has had its own kick overwritten.
-        let mut ended = self.stop();
-        let end = loop {
-            if let Some(end) = ended {
-                break end;
-            }
-            let exit = self.machine.run();
-            let came_back = self.statistics.is_some().then(Instant::now);
-            let reason = self.reason(exit);
-            ended = self.handle(exit, console, log);
-            if let (Some(came_back), Some(statistics)) = (came_back, &mut self.statistics) {
-                statistics.add(reason, came_back.elapsed());
-            }
-        };
-        self.state.events.requests().close();
-        self.machine.kicker().disarm();
-        drop(reachable);
+        // A request made before the kicker was armed for the limit has had its own kick overwritten:
+        // the loop begins with a look.
+        self.state.events.requests.open(&kicker);
+        let end = self.until_end(&mut Outside::Streams(console), log, &kicker);
+        self.state.events.requests.close();
+        kicker.disarm();
         if let Some(statistics) = &mut self.statistics {
             statistics.run_ns = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
         }
         self.end = Some(end.clone());
         end
+    }
+
+    /// The loop: runs the guest, handles what it comes back for, until there is an end.
+    pub(super) fn until_end(
+        &mut self,
+        outside: &mut Outside<'_>,
+        log: &mut dyn FnMut(&LogEntry<'_>),
+        kicker: &Kicker,
+    ) -> End {
+        let _reachable = Reachable::new();
+        let _aim = self.machine.aim();
+        let mut ended = self.stop();
+        loop {
+            if let Some(end) = ended {
+                return end;
+            }
+            let exit = self.machine.run();
+            let came_back = self.statistics.is_some().then(Instant::now);
+            let reason = self.reason(exit);
+            ended = self.handle(exit, outside, log, kicker);
+            if let (Some(came_back), Some(statistics)) = (came_back, &mut self.statistics) {
+                statistics.add(reason, came_back.elapsed());
+            }
+        }
     }
 
     fn reason(&self, exit: Exit) -> &'static str {
@@ -148,28 +166,29 @@ impl Instance<'_> {
     fn handle(
         &mut self,
         exit: Exit,
-        console: &Console<'_>,
+        outside: &mut Outside<'_>,
         log: &mut dyn FnMut(&LogEntry<'_>),
+        kicker: &Kicker,
     ) -> Option<End> {
         match exit {
-            Exit::Hypercall => self.call(console, log),
+            Exit::Hypercall => self.hypercall(outside, log),
             Exit::Fault { vector } => Some(self.fault(vector)),
             Exit::Port { port, width, write } => {
                 Some(End::Port { port, width, write, registers: self.machine.registers() })
             }
-            Exit::Kicked => self.kicked(),
+            Exit::Kicked => self.kicked(kicker, matches!(outside, Outside::Streams(_))),
             Exit::Dead(dead) => Some(End::Dead(dead)),
         }
     }
 
-    fn call(&mut self, console: &Console<'_>, log: &mut dyn FnMut(&LogEntry<'_>)) -> Option<End> {
+    fn hypercall(&mut self, outside: &mut Outside<'_>, log: &mut dyn FnMut(&LogEntry<'_>)) -> Option<End> {
         let call = self.machine.call();
         let mut context = Context {
-            guest: Guest::new(self.machine.memory(), self.root),
+            guest: Guest::new(self.machine.memory(), self.tables.root),
             places: &self.places,
             physical: &self.physical,
-            root: self.root,
-            console,
+            root: self.tables.root,
+            outside: outside.again(),
             log,
         };
         match self.state.answer(call, &mut context) {
@@ -188,6 +207,11 @@ impl Instance<'_> {
             Reply::Exit(status) => Some(End::Exited(status)),
             Reply::Panic(text) => Some(End::Panicked(text, self.machine.registers())),
             Reply::Stop => self.stop(),
+            Reply::Ready(invocation) => Some(End::Ready(invocation)),
+            Reply::Responded => Some(End::Responded),
+            Reply::Failed(reason) => Some(End::Failed(reason)),
+            Reply::Abort(Abort::Late) => Some(End::TimedOut),
+            Reply::Abort(abort) => Some(End::Aborted(abort)),
         }
     }
 
@@ -199,13 +223,17 @@ impl Instance<'_> {
         })
     }
 
-    fn kicked(&self) -> Option<End> {
+    /// `may_block` says whether calls of this guest block in the kernel, so that one kick may not be
+    /// enough.
+    fn kicked(&self, kicker: &Kicker, may_block: bool) -> Option<End> {
+        Kicker::was_kicked();
         // First the timer, then the look: a request made in between arms the timer again.
         match self.state.events.deadline {
-            Some(deadline) => {
-                self.machine.kicker().arm(deadline.saturating_duration_since(Instant::now()));
+            Some(deadline) if may_block => {
+                kicker.arm(deadline.saturating_duration_since(Instant::now()));
             }
-            None => self.machine.kicker().disarm(),
+            Some(deadline) => kicker.kick_by(deadline),
+            None => kicker.disarm(),
         }
         // Without a reason to stop, the request is one that the guest has subscribed to: it is kept.
         self.stop()

@@ -54,6 +54,12 @@ pub enum Dead {
     /// The stub itself faulted.
     #[error("the stub faulted with vector {0}, which is a mistake in Coracle: please report it")]
     InStub(u8),
+    /// There is no timer that could stop the guest.
+    #[error(
+        "the host has no timer for this thread: {} (ulimit -i bounds how many a user may have)",
+        std::io::Error::from_raw_os_error(*.0)
+    )]
+    NoTimer(i32),
     /// KVM_RUN itself failed.
     #[error("KVM_RUN failed: {}", std::io::Error::from_raw_os_error(*.0))]
     Run(i32),

@@ -3,17 +3,21 @@
 //! the guest runs, just before it would, or while the tender is in a system call for it.
 
 use crate::timespec::timespec;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::ptr;
-use std::sync::Once;
-use std::time::Duration;
+use std::sync::{Arc, Once};
+use std::time::{Duration, Instant};
 
 thread_local! {
-    /// `immediate_exit` of the vCPU that this thread ran last, null when that is gone.
+    /// `immediate_exit` of the vCPU that this thread runs, null when it runs none.
     static IMMEDIATE_EXIT: Cell<*mut u8> = const { Cell::new(ptr::null_mut()) };
+    /// What kicks this thread, once something has to.
+    static KICKER: RefCell<Option<Arc<Kicker>>> = const { RefCell::new(None) };
+    /// When this thread will be kicked at the latest, as far as `kick_by` has seen to it.
+    static KICK_BY: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
 /// The real-time signal that kicks, counted from SIGRTMIN.
@@ -33,12 +37,12 @@ const REPEAT: Duration = Duration::from_millis(10);
 extern "C" fn on_kick(_: libc::c_int) {
     let flag = IMMEDIATE_EXIT.get();
     if !flag.is_null() {
-        // SAFETY: the pointer is non-null only while its `Target` lives, on this thread.
+        // SAFETY: the pointer is non-null only while this thread runs the vCPU that it belongs to.
         unsafe { flag.write_volatile(1) };
     }
 }
 
-/// A timer that kicks the thread that made it. It is disarmed when made.
+/// A timer that kicks one thread, whatever vCPU it runs.
 #[derive(Debug)]
 pub struct Kicker {
     timer: libc::timer_t,
@@ -50,11 +54,19 @@ unsafe impl Send for Kicker {}
 unsafe impl Sync for Kicker {}
 
 impl Kicker {
-    /// Makes the timer and installs the signal's handler.
+    /// What kicks this thread. It is made when it is first asked for.
     ///
     /// # Errors
     /// The host's, when it has no timers left.
-    pub(super) fn new() -> io::Result<Kicker> {
+    pub fn of_this_thread() -> io::Result<Arc<Kicker>> {
+        KICKER.with_borrow_mut(|kicker| match kicker {
+            Some(kicker) => Ok(Arc::clone(kicker)),
+            None => Ok(Arc::clone(kicker.insert(Arc::new(Kicker::new()?)))),
+        })
+    }
+
+    /// Makes the timer and installs the signal's handler.
+    fn new() -> io::Result<Kicker> {
         static HANDLER: Once = Once::new();
         HANDLER.call_once(|| {
             // SAFETY: the handler only touches a thread-local cell and the byte it points to; no
@@ -86,6 +98,24 @@ impl Kicker {
         self.set(after.max(Duration::from_nanos(1)), REPEAT);
     }
 
+    /// Sees to it that this thread, which must be the kicker's, is kicked once, at `deadline` or before. A
+    /// timer that is set to an earlier time already is left alone, and one that is not needed any more
+    /// expires: setting it for each of many short runs would cost more than they do.
+    pub(crate) fn kick_by(&self, deadline: Instant) {
+        let now = Instant::now();
+        if KICK_BY.get().is_none_or(|set| set > deadline || set <= now) {
+            KICK_BY.set(Some(deadline));
+            // A timer of zero would be disarmed.
+            let after = deadline.saturating_duration_since(now).max(Duration::from_nanos(1));
+            self.set(after, Duration::ZERO);
+        }
+    }
+
+    /// What [`kick_by`](Self::kick_by) has set for this thread has come, or something else has.
+    pub(crate) fn was_kicked() {
+        KICK_BY.set(None);
+    }
+
     /// Stops kicking.
     pub fn disarm(&self) {
         self.set(Duration::ZERO, Duration::ZERO);
@@ -113,7 +143,9 @@ pub struct Reachable {
 }
 
 impl Reachable {
-    pub(super) fn new() -> Reachable {
+    /// Unblocks the kick signal in this thread.
+    #[must_use]
+    pub(crate) fn new() -> Reachable {
         let before = change_mask(libc::SIG_UNBLOCK);
         // SAFETY: the set was filled by the call above.
         let was_blocked = unsafe { libc::sigismember(&before, kick_signal()) == 1 };
@@ -142,10 +174,14 @@ fn change_mask(how: libc::c_int) -> libc::sigset_t {
     }
 }
 
-/// Where kicks of this thread write: `immediate_exit` of the vCPU that it ran last, until that is
-/// gone. A kick that comes while the tender works for the guest so holds for its next entry.
+/// Where kicks of a thread write: `immediate_exit` of the vCPU that it runs. A kick that comes while
+/// the tender works for the guest so holds for its next entry.
 #[derive(Debug)]
 pub(super) struct Target(*mut u8);
+
+// SAFETY: the pointer is to a page that the vCPU's descriptor keeps mapped, and is used by the thread
+// that runs the vCPU alone.
+unsafe impl Send for Target {}
 
 impl Target {
     /// A target that nothing aims at yet. `flag` stays mapped as long as this lives.
@@ -153,16 +189,19 @@ impl Target {
         Target(flag)
     }
 
-    /// From now on this thread's kicks reach this target.
-    pub(super) fn aim(&self) {
+    /// From now on this thread's kicks reach this target, until the answer is dropped.
+    pub(super) fn aim(&self) -> Aim {
         IMMEDIATE_EXIT.set(self.0);
+        Aim(PhantomData)
     }
 }
 
-impl Drop for Target {
+/// While this lives, kicks of this thread have a target. It must not outlive that.
+#[derive(Debug)]
+pub struct Aim(PhantomData<*const ()>);
+
+impl Drop for Aim {
     fn drop(&mut self) {
-        if IMMEDIATE_EXIT.get() == self.0 {
-            IMMEDIATE_EXIT.set(ptr::null_mut());
-        }
+        IMMEDIATE_EXIT.set(ptr::null_mut());
     }
 }

@@ -1,18 +1,27 @@
 //! One VM with one vCPU.
 
+use super::dirty;
 use super::exit::{Dead, Exit};
-use super::kick::{Kicker, Reachable, Target};
+use super::kick::{Aim, Target};
 use super::{Host, KvmStatistics};
-use crate::cpu::{FAULT_PORT, HYPERCALL_PORT, state, stub};
+use crate::cpu::saved::{EXTENDED_LENGTH, Extended, Saved, Segments, general_registers, system_registers};
+use crate::cpu::{FAULT_PORT, HYPERCALL_PORT, entry, state, stub};
 use crate::layout::STUB;
 use crate::memory::Memory;
 use crate::registers::Registers;
 use coracle_hypercall::memory::PAGE;
-use kvm_bindings::{kvm_regs, kvm_sregs, kvm_userspace_memory_region, kvm_xcr, kvm_xcrs};
+use kvm_bindings::{
+    KVM_MEM_LOG_DIRTY_PAGES, KVMIO, kvm_regs, kvm_sregs, kvm_userspace_memory_region, kvm_xcr, kvm_xcrs,
+    kvm_xsave,
+};
 use kvm_ioctls::{SyncReg, VcpuExit, VcpuFd, VmFd};
 use std::io;
-use std::marker::PhantomData;
-use std::sync::Arc;
+use std::os::fd::AsRawFd;
+
+/// The one slot of memory.
+const SLOT: u32 = 0;
+
+const KVM_SET_XSAVE: libc::Ioctl = libc::_IOW::<kvm_xsave>(KVMIO, 0xa5);
 
 /// Why a VM could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -36,13 +45,20 @@ pub struct Start {
     pub entry: u64,
     /// The guest-virtual address that the stack pointer starts with.
     pub stack: u64,
+    /// The page tables.
+    pub tables: Tables,
+}
+
+/// What the CPU finds its tables by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tables {
     /// The guest-physical address of the PML4.
     pub root: u64,
     /// The guest-virtual address of the system place.
     pub system: u64,
 }
 
-/// One VM with one vCPU. It is run by the thread that made it.
+/// One VM with one vCPU. It may be moved to another thread while nobody runs it.
 #[derive(Debug)]
 pub struct Machine {
     // Fields are dropped in this order: what points into the vCPU, the vCPU, its VM, and then the
@@ -50,11 +66,8 @@ pub struct Machine {
     target: Target,
     vcpu: VcpuFd,
     vm: VmFd,
-    kicker: Arc<Kicker>,
     stub: u64,
     memory: Memory,
-    /// Kicks go to the thread that made the machine: it does not move to another.
-    bound_to_thread: PhantomData<*const ()>,
 }
 
 impl Machine {
@@ -63,10 +76,38 @@ impl Machine {
     /// # Errors
     /// When KVM refuses one of the steps.
     pub fn new(host: &Host, memory: Memory, start: &Start) -> Result<Machine, MachineError> {
+        let mut machine = Machine::with_vcpu(host, memory, start.tables.system)?;
+        let general = state::general_registers(start.entry, start.stack);
+        let system = state::system_registers(start.tables.root, start.tables.system, &host.features);
+        machine.set_registers(general, system);
+        Ok(machine)
+    }
+
+    /// Makes a VM of `memory` and a vCPU that goes on where another one was saved.
+    ///
+    /// # Errors
+    /// When KVM refuses one of the steps.
+    pub fn resume(
+        host: &Host,
+        memory: Memory,
+        tables: &Tables,
+        saved: &Saved,
+    ) -> Result<Machine, MachineError> {
+        let mut machine = Machine::with_vcpu(host, memory, tables.system)?;
+        machine.put_back(host, tables, saved)?;
+        Ok(machine)
+    }
+
+    /// A VM whose vCPU has no registers yet.
+    fn with_vcpu(host: &Host, memory: Memory, system: u64) -> Result<Machine, MachineError> {
         let vm = host.kvm.create_vm().map_err(refused("make a VM"))?;
+        let logged = memory.written().is_some();
+        if logged {
+            dirty::log_manually(&vm).map_err(refused("keep track of written memory"))?;
+        }
         let slot = kvm_userspace_memory_region {
-            slot: 0,
-            flags: 0,
+            slot: SLOT,
+            flags: if logged { KVM_MEM_LOG_DIRTY_PAGES } else { 0 },
             guest_phys_addr: 0,
             memory_size: memory.size(),
             userspace_addr: memory.host_address(),
@@ -76,13 +117,6 @@ impl Machine {
         unsafe { vm.set_user_memory_region(slot) }.map_err(refused("give the VM its memory"))?;
         let mut vcpu = vm.create_vcpu(0).map_err(refused("make a vCPU"))?;
         vcpu.set_cpuid2(&host.cpuid).map_err(refused("set the vCPU's CPUID"))?;
-        let kicker = Arc::new(Kicker::new().map_err(refused("make the vCPU's timer"))?);
-        let shared = vcpu.sync_regs_mut();
-        shared.sregs = state::system_registers(start.root, start.system, &host.features);
-        shared.regs = state::general_registers(start.entry, start.stack);
-        vcpu.set_sync_dirty_reg(SyncReg::SystemRegister);
-        vcpu.set_sync_dirty_reg(SyncReg::Register);
-        vcpu.set_sync_valid_reg(SyncReg::Register);
         if host.features.xcr0 != 0 {
             let mut xcrs = kvm_xcrs { nr_xcrs: 1, ..kvm_xcrs::default() };
             if let Some(first) = xcrs.xcrs.first_mut() {
@@ -90,16 +124,84 @@ impl Machine {
             }
             vcpu.set_xcrs(&xcrs).map_err(refused("switch on the vCPU's extended state"))?;
         }
+        vcpu.set_sync_valid_reg(SyncReg::Register);
         let target = Target::new(&raw mut vcpu.get_kvm_run().immediate_exit);
-        Ok(Machine {
-            target,
-            vcpu,
-            vm,
-            kicker,
-            stub: start.system + STUB,
-            memory,
-            bound_to_thread: PhantomData,
-        })
+        Ok(Machine { target, vcpu, vm, stub: system + STUB, memory })
+    }
+
+    /// The state of the vCPU, which waits in a call of the guest's: it goes on after that, with the call's
+    /// result yet to be set. `None` where the guest has given its segment registers values that are not
+    /// kept.
+    ///
+    /// # Errors
+    /// When KVM does not tell.
+    pub fn save(&self, entry_page: u64) -> Result<Option<Saved>, MachineError> {
+        let Some(segments) = Segments::of(&self.system_registers()?) else { return Ok(None) };
+        let registers = Registers { rip: entry_page + entry::RETURN, ..self.registers() };
+        Ok(Some(Saved { registers, segments, extended: self.extended()? }))
+    }
+
+    /// The state of the vCPU of a guest that has not run yet.
+    ///
+    /// # Errors
+    /// When KVM does not tell.
+    pub fn save_start(&self, start: &Start) -> Result<Saved, MachineError> {
+        let registers = Registers { rip: start.entry, rsp: start.stack, ..Registers::default() };
+        Ok(Saved { registers, segments: Segments::default(), extended: self.extended()? })
+    }
+
+    fn extended(&self) -> Result<Extended, MachineError> {
+        let area = self.vcpu.get_xsave().map_err(refused("show the vCPU's extended state"))?;
+        let mut extended = Extended(Box::new([0; EXTENDED_LENGTH]));
+        for (to, from) in extended.0.chunks_exact_mut(4).zip(area.region) {
+            to.copy_from_slice(&from.to_ne_bytes());
+        }
+        Ok(extended)
+    }
+
+    /// Gives the vCPU a saved state.
+    ///
+    /// # Errors
+    /// When KVM refuses it.
+    pub fn put_back(&mut self, host: &Host, tables: &Tables, saved: &Saved) -> Result<(), MachineError> {
+        let system = system_registers(tables.root, tables.system, &host.features, &saved.segments);
+        self.set_registers(general_registers(&saved.registers), system);
+        let area = saved.extended.0.as_ptr().cast::<kvm_xsave>();
+        const { assert!(size_of::<kvm_xsave>() <= EXTENDED_LENGTH) };
+        // SAFETY: the area is as long as the structure, which is plain numbers, and KVM reads it byte by
+        // byte. KVM takes more than that only of a process that has asked for larger state components
+        // (arch_prctl, ARCH_REQ_XCOMP_GUEST_PERM), which nothing here does.
+        let set = unsafe { libc::ioctl(self.vcpu.as_raw_fd(), KVM_SET_XSAVE, area) };
+        if set == 0 {
+            Ok(())
+        } else {
+            Err(refused("set the vCPU's extended state")(io::Error::last_os_error()))
+        }
+    }
+
+    /// Has KVM take these over when the vCPU runs next.
+    fn set_registers(&mut self, general: kvm_regs, system: kvm_sregs) {
+        let shared = self.vcpu.sync_regs_mut();
+        shared.sregs = system;
+        shared.regs = general;
+        self.vcpu.set_sync_dirty_reg(SyncReg::SystemRegister);
+        self.vcpu.set_sync_dirty_reg(SyncReg::Register);
+    }
+
+    /// Fills in which pages the guest has written: a bit for each.
+    ///
+    /// # Errors
+    /// KVM's.
+    pub(crate) fn dirty_pages(&self, bits: &mut [u64]) -> io::Result<()> {
+        dirty::pages(&self.vm, SLOT, bits)
+    }
+
+    /// Notices anew when these pages are written: bits from the page `64 × first_word` on.
+    ///
+    /// # Errors
+    /// KVM's.
+    pub(crate) fn watch_again(&self, first_word: usize, bits: &[u64]) -> io::Result<()> {
+        dirty::watch_again(&self.vm, SLOT, self.memory.size(), first_word, bits)
     }
 
     /// The guest's memory.
@@ -108,21 +210,15 @@ impl Machine {
         &self.memory
     }
 
-    /// What makes the vCPU come back early.
+    /// Lets kicks of this thread reach this machine's vCPU for as long as the answer lives, which the
+    /// machine must outlive.
     #[must_use]
-    pub fn kicker(&self) -> Arc<Kicker> {
-        Arc::clone(&self.kicker)
-    }
-
-    /// Lets kicks reach this thread for as long as the answer lives.
-    #[must_use]
-    pub fn be_reachable(&self) -> Reachable {
-        Reachable::new()
+    pub(crate) fn aim(&self) -> Aim {
+        self.target.aim()
     }
 
     /// Runs the guest until it comes back.
     pub fn run(&mut self) -> Exit {
-        self.target.aim();
         let found = self.vcpu.run();
         let exit = match found {
             Ok(VcpuExit::IoOut(port, data)) => port_exit(port, data.len(), true),

@@ -6,8 +6,10 @@
 //! | `machine` | one VM with one vCPU |
 //! | `exit` | why a vCPU came back |
 //! | `kick` | how a vCPU is made to come back |
+//! | `dirty` | which pages the guest has written |
 //! | `statistics` | what KVM counted by itself |
 
+mod dirty;
 mod exit;
 mod host;
 mod kick;
@@ -17,5 +19,5 @@ mod statistics;
 pub use exit::{Dead, Exit};
 pub use host::{Host, HostError};
 pub use kick::{Kicker, Reachable, kick_signal};
-pub use machine::{Machine, MachineError, Start};
+pub use machine::{Machine, MachineError, Start, Tables};
 pub use statistics::KvmStatistics;

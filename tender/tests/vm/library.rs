@@ -10,23 +10,24 @@ use std::io::{PipeReader, Read};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// An image and what runs it.
 pub(crate) struct Machine {
     host: Host,
-    image: Image,
+    image: Arc<Image>,
 }
 
 impl Machine {
     /// Opens an image.
     pub(crate) fn open(image: PathBuf) -> Machine {
         let host = Host::open().expect("KVM can be used");
-        Machine { host, image: Image::open(&image).expect("a good image") }
+        Machine { host, image: Arc::new(Image::open(&image).expect("a good image")) }
     }
 
     /// Makes a VM whose exits are counted.
-    pub(crate) fn boot(&self, arguments: &[&str]) -> Instance<'_> {
+    pub(crate) fn boot(&self, arguments: &[&str]) -> Instance {
         let name = OsString::from("guest");
         let config = Config {
             arguments: std::iter::once(name).chain(arguments.iter().map(OsString::from)).collect(),
@@ -37,7 +38,7 @@ impl Machine {
     }
 
     /// Runs a VM to its end with no input, and answers what it wrote, which a pipe must hold.
-    pub(crate) fn run(&self, instance: &mut Instance<'_>, limit: Option<Duration>) -> (End, String) {
+    pub(crate) fn run(&self, instance: &mut Instance, limit: Option<Duration>) -> (End, String) {
         let null = File::options().read(true).write(true).open("/dev/null").expect("/dev/null");
         let (output, writer) = std::io::pipe().expect("a pipe");
         let console = Console::new(null.as_fd(), writer.as_fd(), null.as_fd());

@@ -12,6 +12,7 @@ use coracle_tender::report::Fault;
 use std::ffi::OsString;
 use std::fs::File;
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// After this time a guest counts as one that hangs.
@@ -42,10 +43,10 @@ pub(super) fn booted<R>(
     name: &str,
     arguments: &[&str],
     placement: Placement,
-    with: impl FnOnce(&mut Instance<'_>) -> R,
+    with: impl FnOnce(&mut Instance) -> R,
 ) -> R {
     let host = Host::open().expect("KVM");
-    let image = Image::open(&guest(name)).expect("the guest is an image");
+    let image = Arc::new(Image::open(&guest(name)).expect("the guest is an image"));
     let arguments = [name].iter().chain(arguments).map(OsString::from).collect();
     let config = Config { arguments, placement, ..Config::default() };
     let mut instance = Instance::boot(&host, &image, &config).expect("the guest boots");
@@ -53,12 +54,12 @@ pub(super) fn booted<R>(
 }
 
 /// What the page tables of a guest map.
-pub(super) fn mapped(instance: &Instance<'_>) -> Vec<Leaf> {
+pub(super) fn mapped(instance: &Instance) -> Vec<Leaf> {
     leaves(&instance.guest().memory(), instance.page_table_root()).expect("tables lie in memory")
 }
 
 /// Runs a guest to its end without input or output.
-pub(super) fn run_to_end(instance: &mut Instance<'_>) -> End {
+pub(super) fn run_to_end(instance: &mut Instance) -> End {
     let null = File::options().read(true).write(true).open("/dev/null").expect("/dev/null");
     instance.run(&Console::new(null.as_fd(), null.as_fd(), null.as_fd()), &mut |_| (), Some(LIMIT))
 }

@@ -3,8 +3,13 @@
 //! The guest runs while the tender holds this, so nothing here hands out a Rust reference to guest
 //! memory: bytes are copied in or out, or given to the host's kernel by pointer for one system call.
 
+mod reservation;
+mod written;
+
+pub(crate) use reservation::Reservation;
+pub(crate) use written::{Written, words};
+
 use crate::layout::size_down;
-use coracle_hypercall::memory::LARGE_PAGE;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -41,27 +46,21 @@ pub struct OutOfMemory {
 #[derive(Debug)]
 pub struct Memory {
     region: MmapRegion,
+    /// What the tender wrote, where that is to be taken back.
+    written: Option<Written>,
+    copying: Copying,
     /// Keeps the region mapped.
     _reservation: Reservation,
 }
 
-/// The address space that the region lies in, with inaccessible room at both ends.
-#[derive(Debug)]
-struct Reservation {
-    address: *mut libc::c_void,
-    length: usize,
-}
-
-// SAFETY: the reservation is a range of address space that nobody else knows; it is unmapped once,
-// when its only owner is dropped, on whatever thread that happens.
-unsafe impl Send for Reservation {}
-
-impl Drop for Reservation {
-    fn drop(&mut self) {
-        // SAFETY: the range was mapped by `Memory::new` and nothing else refers to it: the region
-        // inside is dropped with it and does not own its mapping.
-        unsafe { libc::munmap(self.address, self.length) };
-    }
+/// How the tender reads and writes guest memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Copying {
+    /// By itself.
+    Direct,
+    /// By the host's kernel: behind the memory is a file that may be cut, where an access of the
+    /// tender's own would end the process.
+    Kernel,
 }
 
 impl Memory {
@@ -72,45 +71,33 @@ impl Memory {
     /// When the host has no such address space.
     pub fn new(size: u64) -> Result<Memory, MemoryError> {
         let refused = |source| MemoryError::Reserve { size, source };
-        let too_large = || refused(io::Error::from_raw_os_error(libc::ENOMEM));
-        let length = usize::try_from(size).map_err(|_| too_large())?;
-        let large = LARGE_PAGE as usize;
-        let reserved = length.checked_add(2 * large).ok_or_else(too_large)?;
-        // SAFETY: a new private anonymous mapping at an address of the kernel's choice.
-        let address = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                reserved,
-                libc::PROT_NONE,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
-                -1,
-                0,
-            )
-        };
-        if address == libc::MAP_FAILED {
-            return Err(refused(io::Error::last_os_error()));
-        }
-        let reservation = Reservation { address, length: reserved };
-        // At least one byte and at most a whole large page is skipped: there is room before and after.
-        let skip = large - (address.addr() & (large - 1));
-        let start = address.cast::<u8>().wrapping_add(skip);
-        // SAFETY: start..start+length lies within the reservation, which nobody else uses.
-        let done = unsafe { libc::mprotect(start.cast(), length, libc::PROT_READ | libc::PROT_WRITE) };
-        if done != 0 {
-            return Err(refused(io::Error::last_os_error()));
-        }
+        let reservation = Reservation::new(size).map_err(refused)?;
+        reservation.open().map_err(refused)?;
+        Memory::of(reservation, Copying::Direct).map_err(refused)
+    }
+
+    /// The memory of an instance that will be given back clean. All of the reservation is mapped
+    /// readable and writable.
+    pub(crate) fn reusable(reservation: Reservation, copying: Copying) -> Result<Memory, MemoryError> {
+        let size = reservation.size();
+        let memory = Memory::of(reservation, copying);
+        let memory = memory.map_err(|source| MemoryError::Reserve { size, source })?;
+        Ok(Memory { written: Some(Written::none(size)), ..memory })
+    }
+
+    fn of(reservation: Reservation, copying: Copying) -> io::Result<Memory> {
         // SAFETY: the range is mapped readable and writable and lives as long as the reservation,
         // which is dropped together with the region.
         let region = unsafe {
             MmapRegion::build_raw(
-                start,
-                length,
+                reservation.start(),
+                reservation.size() as usize,
                 libc::PROT_READ | libc::PROT_WRITE,
                 libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
             )
         }
-        .map_err(|error| refused(io::Error::other(error)))?;
-        Ok(Memory { region, _reservation: reservation })
+        .map_err(io::Error::other)?;
+        Ok(Memory { region, written: None, copying, _reservation: reservation })
     }
 
     /// The size in bytes.
@@ -139,7 +126,12 @@ impl Memory {
         }
     }
 
-    /// The bytes at a guest-physical address, to copy from or to or to pass to the kernel.
+    /// What the tender itself has written, where that is kept.
+    pub(crate) fn written(&self) -> Option<&Written> {
+        self.written.as_ref()
+    }
+
+    /// The bytes at a guest-physical address, for the kernel to read.
     ///
     /// # Errors
     /// When they do not all lie in memory.
@@ -150,24 +142,75 @@ impl Memory {
         self.region.get_slice(start, count).map_err(|_| out)
     }
 
-    /// Copies bytes out.
+    /// The bytes at a guest-physical address, for the kernel to write.
     ///
     /// # Errors
     /// When they do not all lie in memory.
+    pub fn writable(&self, address: u64, length: u64) -> Result<VolatileSlice<'_>, OutOfMemory> {
+        let slice = self.slice(address, length)?;
+        if let Some(written) = &self.written {
+            written.add(address, length);
+        }
+        Ok(slice)
+    }
+
+    /// Copies bytes out.
+    ///
+    /// # Errors
+    /// When they do not all lie in memory, or what was behind them is gone.
     pub fn read(&self, address: u64, buffer: &mut [u8]) -> Result<(), OutOfMemory> {
         let length = buffer.len() as u64;
+        let out = OutOfMemory { address, length };
         let slice = self.slice(address, length)?;
-        slice.read_slice(buffer, 0).map_err(|_| OutOfMemory { address, length })
+        match self.copying {
+            Copying::Direct => slice.read_slice(buffer, 0).map_err(|_| out),
+            Copying::Kernel => {
+                let here = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+                let there = vector(&slice);
+                // SAFETY: one entry each; the kernel writes to the buffer alone, whose length is given.
+                let copied = unsafe { libc::process_vm_readv(libc::getpid(), &here, 1, &there, 1, 0) };
+                if copied == buffer.len() as isize { Ok(()) } else { Err(out) }
+            }
+        }
+    }
+
+    /// Appends bytes to a buffer, which must have room for them.
+    ///
+    /// # Errors
+    /// When they do not all lie in memory, or what was behind them is gone: then none is appended.
+    pub(crate) fn append_to(
+        &self,
+        address: u64,
+        length: u64,
+        buffer: &mut Vec<u8>,
+    ) -> Result<(), OutOfMemory> {
+        let before = buffer.len();
+        buffer.resize(before + length as usize, 0);
+        let result = self.read(address, buffer.get_mut(before..).unwrap_or_default());
+        if result.is_err() {
+            buffer.truncate(before);
+        }
+        result
     }
 
     /// Copies bytes in.
     ///
     /// # Errors
-    /// When they do not all lie in memory; nothing is written then.
+    /// When they do not all lie in memory; nothing is written then. When what was behind them is gone.
     pub fn write(&self, address: u64, bytes: &[u8]) -> Result<(), OutOfMemory> {
         let length = bytes.len() as u64;
-        let slice = self.slice(address, length)?;
-        slice.write_slice(bytes, 0).map_err(|_| OutOfMemory { address, length })
+        let out = OutOfMemory { address, length };
+        let slice = self.writable(address, length)?;
+        match self.copying {
+            Copying::Direct => slice.write_slice(bytes, 0).map_err(|_| out),
+            Copying::Kernel => {
+                let here = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+                let there = vector(&slice);
+                // SAFETY: one entry each; the kernel only reads the bytes, and writes guest memory.
+                let copied = unsafe { libc::process_vm_writev(libc::getpid(), &here, 1, &there, 1, 0) };
+                if copied == bytes.len() as isize { Ok(()) } else { Err(out) }
+            }
+        }
     }
 
     /// Reads a little-endian 64-bit value.
@@ -196,7 +239,7 @@ impl Memory {
         let mut address = address;
         let mut left = length;
         while left > 0 {
-            let slice = self.slice(address, left).map_err(io::Error::other)?;
+            let slice = self.writable(address, left).map_err(io::Error::other)?;
             let guard = slice.ptr_guard_mut();
             let at = libc::off_t::try_from(offset).map_err(io::Error::other)?;
             // SAFETY: the kernel writes at most `slice.len()` bytes to memory that is the guest's.
@@ -219,6 +262,11 @@ impl Memory {
         }
         Ok(())
     }
+}
+
+/// A run of guest memory as system calls take it.
+fn vector(slice: &VolatileSlice<'_>) -> libc::iovec {
+    libc::iovec { iov_base: slice.ptr_guard_mut().as_ptr().cast(), iov_len: slice.len() }
 }
 
 /// What the host is told about a part of guest memory.

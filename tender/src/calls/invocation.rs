@@ -1,0 +1,239 @@
+//! One-shot execution: what `coracle_hypercall::invocation` says.
+
+use super::console::gather;
+use super::{Abort, Context, Outside, Reply, State};
+use crate::text::escape_lines;
+use coracle_hypercall::call::{MAX_BYTES, MAX_TEXT};
+use coracle_hypercall::console::Stream;
+use coracle_hypercall::error::CallError;
+use coracle_hypercall::exit;
+use coracle_hypercall::invocation::{HostRequest, Invocation, Outcome, UNKNOWN_LENGTH};
+use coracle_hypercall::memory::GuestAddress;
+use std::mem::offset_of;
+use zerocopy::IntoBytes;
+
+/// What the tender does when the guest says that it is ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AtReady {
+    /// It stops, for a snapshot.
+    Stop,
+    /// It goes on.
+    GoOn,
+    /// It was ready before.
+    Refuse,
+}
+
+impl State {
+    pub(super) fn ready(&mut self, invocation: u64, context: &mut Context<'_>) -> Reply {
+        match self.at_ready {
+            AtReady::Refuse => return Reply::Result(Err(CallError::Denied)),
+            AtReady::Stop => return Reply::Ready(invocation),
+            AtReady::GoOn => self.at_ready = AtReady::Refuse,
+        }
+        Reply::Result(self.begin(invocation, context).map(|()| 0))
+    }
+
+    /// Fills in the invocation, with as much of the input as its buffer holds.
+    pub(crate) fn begin(&mut self, invocation: u64, context: &mut Context<'_>) -> Result<(), CallError> {
+        let mut this: Invocation = context.guest.read_struct(invocation)?;
+        (this.length, this.total) = match &mut context.outside {
+            Outside::Streams(_) => (0, UNKNOWN_LENGTH),
+            Outside::Caller(caller) => {
+                // What is there at once. The guest asks for the rest, and learns of errors then.
+                let total = caller.total().unwrap_or(UNKNOWN_LENGTH);
+                let held = if total == UNKNOWN_LENGTH { &[] } else { caller.input(None).unwrap_or(&[]) };
+                let count = this.buffer.length.min(held.len() as u64);
+                let part = held.get(..count as usize).unwrap_or_default();
+                context.guest.write(this.buffer.address, part)?;
+                caller.consume(count as usize);
+                (count, total)
+            }
+        };
+        let fresh = self.random.draw().map_err(|_| CallError::Io)?;
+        let (identity, seed) = fresh.split_at(this.identity.len());
+        this.identity.copy_from_slice(identity);
+        this.seed.copy_from_slice(seed);
+        // All that the guest has set itself stays as it is.
+        let at = offset_of!(Invocation, length);
+        let bytes = this.as_bytes().get(at..).unwrap_or_default();
+        context.guest.write(GuestAddress(invocation.saturating_add(at as u64)), bytes)
+    }
+
+    pub(super) fn input(&mut self, buffer: u64, length: u64, context: &mut Context<'_>) -> Reply {
+        let deadline = self.events.deadline;
+        let Outside::Caller(caller) = &mut context.outside else {
+            return self.console_read(buffer, length, context);
+        };
+        if length == 0 {
+            return Reply::Result(Ok(0));
+        }
+        let held = match caller.input(deadline) {
+            Ok(held) => held,
+            Err(abort) => return Reply::Abort(abort),
+        };
+        let count = length.min(MAX_BYTES).min(held.len() as u64);
+        let part = held.get(..count as usize).unwrap_or_default();
+        let result = context.guest.write(GuestAddress(buffer), part);
+        if result.is_ok() {
+            caller.consume(count as usize);
+        }
+        Reply::Result(result.map(|()| count))
+    }
+
+    pub(super) fn output(&mut self, slices: u64, count: u64, context: &mut Context<'_>) -> Reply {
+        match self.put_out(slices, count, context) {
+            // A run whose caller is gone may still do what is to be done without one.
+            Reply::Abort(Abort::Gone) => Reply::Result(Err(CallError::Closed)),
+            reply => reply,
+        }
+    }
+
+    /// Writes to a stream for the caller.
+    pub(super) fn put_out(&mut self, slices: u64, count: u64, context: &mut Context<'_>) -> Reply {
+        let deadline = self.events.deadline;
+        let vectors = match gather(slices, count, context) {
+            Ok(vectors) => vectors,
+            Err(error) => return Reply::Result(Err(error)),
+        };
+        match &mut context.outside {
+            Outside::Streams(_) => self.transfer(Stream::Output.into(), &vectors, context),
+            Outside::Caller(caller) => {
+                let length = vectors.length();
+                let appended = caller.room(length as usize).map(|output| vectors.append_to(output));
+                match appended {
+                    Ok(Ok(())) => match caller.appended(deadline) {
+                        Ok(()) => Reply::Result(Ok(length)),
+                        Err(abort) => Reply::Abort(abort),
+                    },
+                    Ok(Err(error)) => Reply::Result(Err(error)),
+                    Err(abort) => Reply::Abort(abort),
+                }
+            }
+        }
+    }
+
+    pub(super) fn respond(
+        &mut self,
+        outcome: u64,
+        slices: u64,
+        count: u64,
+        context: &mut Context<'_>,
+    ) -> Reply {
+        let Some(outcome) = Outcome::from_number(outcome) else {
+            return Reply::Result(Err(CallError::BadArgument));
+        };
+        match (outcome, &mut context.outside) {
+            (Outcome::Done, Outside::Caller(_)) => match self.put_out(slices, count, context) {
+                Reply::Result(Ok(_)) => Reply::Responded,
+                reply => reply,
+            },
+            (Outcome::Failed, _) => match read_all(slices, count, context) {
+                Ok(reason) => Reply::Failed(escape_lines(&String::from_utf8_lossy(&reason))),
+                Err(error) => Reply::Result(Err(error)),
+            },
+            (Outcome::Done, Outside::Streams(_)) => self.respond_to_streams(slices, count, context),
+        }
+    }
+
+    /// The last output of an image that runs as an ordinary program.
+    fn respond_to_streams(&mut self, slices: u64, count: u64, context: &mut Context<'_>) -> Reply {
+        let vectors = match gather(slices, count, context) {
+            Ok(vectors) => vectors,
+            Err(error) => return Reply::Result(Err(error)),
+        };
+        let mut left = vectors;
+        while left.length() > 0 {
+            match self.transfer(Stream::Output.into(), &left, context) {
+                Reply::Result(Ok(done)) => left = left.after(done),
+                Reply::Result(Err(CallError::Interrupted)) => {}
+                Reply::Result(Err(CallError::Closed)) => {
+                    return Reply::Exit(exit::CLOSED_OUTPUT);
+                }
+                reply => return reply,
+            }
+        }
+        Reply::Responded
+    }
+
+    pub(super) fn host_function(&mut self, request: u64, context: &mut Context<'_>) -> Reply {
+        Reply::Result(self.call_host(request, context))
+    }
+
+    fn call_host(&mut self, request: u64, context: &mut Context<'_>) -> Result<u64, CallError> {
+        let mut this: HostRequest = context.guest.read_struct(request)?;
+        if this.name.length > MAX_TEXT || this.argument.length > MAX_BYTES {
+            return Err(CallError::TooLong);
+        }
+        let name = context.guest.read_text(this.name, MAX_TEXT)?;
+        let argument = context.guest.read_bytes(this.argument)?;
+        let Outside::Caller(caller) = &mut context.outside else {
+            return Err(CallError::NoSuchFunction);
+        };
+        let (failed, reply) = match caller.function(&name, &argument).ok_or(CallError::NoSuchFunction)? {
+            Ok(reply) => (0, reply),
+            Err(reason) => (1, reason.into_bytes()),
+        };
+        let part = reply.get(..(this.buffer.length.min(reply.len() as u64)) as usize).unwrap_or_default();
+        context.guest.write(this.buffer.address, part)?;
+        this.length = reply.len() as u64;
+        let at = offset_of!(HostRequest, length);
+        let bytes = this.as_bytes().get(at..).unwrap_or_default();
+        context.guest.write(GuestAddress(request.saturating_add(at as u64)), bytes)?;
+        self.reply = reply;
+        Ok(failed)
+    }
+
+    pub(super) fn host_reply(
+        &self,
+        offset: u64,
+        buffer: u64,
+        length: u64,
+        context: &Context<'_>,
+    ) -> Result<u64, CallError> {
+        let rest = usize::try_from(offset).ok().and_then(|offset| self.reply.get(offset..));
+        let rest = rest.unwrap_or_default();
+        let part = rest.get(..length.min(rest.len() as u64) as usize).unwrap_or_default();
+        context.guest.write(GuestAddress(buffer), part)?;
+        Ok(part.len() as u64)
+    }
+}
+
+/// All bytes of a list of slices.
+fn read_all(slices: u64, count: u64, context: &Context<'_>) -> Result<Vec<u8>, CallError> {
+    let vectors = gather(slices, count, context)?;
+    if vectors.length() > MAX_TEXT {
+        return Err(CallError::TooLong);
+    }
+    let mut bytes = Vec::with_capacity(vectors.length() as usize);
+    vectors.append_to(&mut bytes)?;
+    Ok(bytes)
+}
+
+impl State {
+    /// Console output and input of a program that has a caller.
+    pub(super) fn console_of_caller(
+        &mut self,
+        stream: Stream,
+        slices: u64,
+        count: u64,
+        context: &mut Context<'_>,
+    ) -> Reply {
+        match stream {
+            Stream::Output => self.put_out(slices, count, context),
+            Stream::Error => {
+                let vectors = match gather(slices, count, context) {
+                    Ok(vectors) => vectors,
+                    Err(error) => return Reply::Result(Err(error)),
+                };
+                let mut bytes = Vec::new();
+                if let Err(error) = vectors.append_to(&mut bytes) {
+                    return Reply::Result(Err(error));
+                }
+                if let Outside::Caller(caller) = &mut context.outside {
+                    caller.diagnostics(&bytes);
+                }
+                Reply::Result(Ok(bytes.len() as u64))
+            }
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Address space for guest memory.
+
+use coracle_hypercall::memory::LARGE_PAGE;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+
+/// A run of this process's address space, aligned to 2 MiB, with inaccessible room at both ends. It is
+/// inaccessible itself until something is mapped into it.
+#[derive(Debug)]
+pub(crate) struct Reservation {
+    address: *mut libc::c_void,
+    length: usize,
+    start: *mut u8,
+    size: u64,
+}
+
+// SAFETY: the reservation is a range of address space that nobody else knows; it is unmapped once,
+// when its only owner is dropped, on whatever thread that happens.
+unsafe impl Send for Reservation {}
+// SAFETY: shared, it gives nothing but addresses and system calls on its own range.
+unsafe impl Sync for Reservation {}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        // SAFETY: the range was mapped by `new` and nothing refers to it any more: whoever hands
+        // pointers into it out keeps the reservation alive.
+        unsafe { libc::munmap(self.address, self.length) };
+    }
+}
+
+impl Reservation {
+    /// Reserves `size` bytes, a multiple of 2 MiB.
+    pub(crate) fn new(size: u64) -> io::Result<Reservation> {
+        let too_large = || io::Error::from_raw_os_error(libc::ENOMEM);
+        let large = LARGE_PAGE as usize;
+        let length = usize::try_from(size).ok().and_then(|size| size.checked_add(2 * large));
+        let length = length.ok_or_else(too_large)?;
+        // SAFETY: a new private anonymous mapping at an address of the kernel's choice.
+        let address = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                length,
+                libc::PROT_NONE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+                -1,
+                0,
+            )
+        };
+        if address == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        // At least one byte and at most a whole large page is skipped: there is room before and after.
+        let skip = large - (address.addr() & (large - 1));
+        let start = address.cast::<u8>().wrapping_add(skip);
+        Ok(Reservation { address, length, start, size })
+    }
+
+    /// The first byte.
+    pub(crate) fn start(&self) -> *mut u8 {
+        self.start
+    }
+
+    /// The length in bytes.
+    pub(crate) fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Makes all of it readable and writable, zero.
+    pub(crate) fn open(&self) -> io::Result<()> {
+        self.protect(0, self.size, libc::PROT_READ | libc::PROT_WRITE)
+    }
+
+    /// Gives a part other rights.
+    pub(crate) fn protect(&self, offset: u64, length: u64, rights: libc::c_int) -> io::Result<()> {
+        let at = self.at(offset, length)?;
+        // SAFETY: the range lies within the reservation.
+        match unsafe { libc::mprotect(at, length as usize, rights) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
+    /// Maps a part of a file. `sharing` is `MAP_PRIVATE` or `MAP_SHARED`.
+    pub(crate) fn map(
+        &self,
+        offset: u64,
+        length: u64,
+        file: &File,
+        file_offset: u64,
+        rights: libc::c_int,
+        sharing: libc::c_int,
+    ) -> io::Result<()> {
+        let at = self.at(offset, length)?;
+        let from = libc::off_t::try_from(file_offset).map_err(io::Error::other)?;
+        let flags = sharing | libc::MAP_FIXED | libc::MAP_NORESERVE;
+        // SAFETY: the range lies within the reservation, which is replaced there; it is nobody else's.
+        let mapped = unsafe { libc::mmap(at, length as usize, rights, flags, file.as_raw_fd(), from) };
+        if mapped == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+
+    /// Gives the memory of a part back: it is then what was mapped there.
+    pub(crate) fn discard(&self, offset: u64, length: u64) -> io::Result<()> {
+        let at = self.at(offset, length)?;
+        // SAFETY: the range lies within the reservation; who looks at it expects it to change.
+        match unsafe { libc::madvise(at, length as usize, libc::MADV_DONTNEED) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
+    fn at(&self, offset: u64, length: u64) -> io::Result<*mut libc::c_void> {
+        let end = offset.checked_add(length).filter(|end| *end <= self.size);
+        end.ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(self.start.wrapping_add(offset as usize).cast())
+    }
+}
