@@ -10,7 +10,7 @@ use crate::call::{self, Bytes};
 use crate::{instance, io, start};
 use alloc::string::ToString;
 use alloc::vec::Vec;
-use coracle_hypercall::call::MAX_BYTES;
+use coracle_hypercall::call::{MAX_BYTES, MAX_TEXT};
 use coracle_hypercall::error::CallError;
 use coracle_hypercall::exit;
 use coracle_hypercall::invocation::{Invocation, Outcome, UNKNOWN_LENGTH};
@@ -23,9 +23,8 @@ const CAPACITY: usize = 64 << 10;
 /// The least room for input whose length is not known.
 const PIECE: usize = 256 << 10;
 
-/// Where the tender puts the beginning of the input. In pages of its own: what is written there is
-/// backed by the host page by page.
-#[repr(align(4096))]
+/// Where the tender puts the beginning of the input.
+#[repr(align(64))]
 struct Room(UnsafeCell<[u8; CAPACITY]>);
 
 // SAFETY: only `ready` uses it, once.
@@ -141,7 +140,7 @@ pub fn respond_borrowed<T: AsRef<[u8]> + ?Sized>(output: &T) -> ! {
 /// Ends the run without an answer.
 pub(crate) fn fail(reason: &dyn Display) -> ! {
     let reason = reason.to_string();
-    let reason = &reason.as_bytes()[..reason.len().min(MAX_BYTES as usize)];
+    let reason = &reason.as_bytes()[..reason.len().min(MAX_TEXT as usize)];
     io::stdout::flush_before_waiting();
     refused(call::respond(Outcome::Failed, &[reason.into()]))
 }

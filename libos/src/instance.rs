@@ -19,7 +19,6 @@ use alloc::vec::Vec;
 use coracle_hypercall::error::CallError;
 use coracle_hypercall::invocation::Invocation;
 use coracle_hypercall::memory::GuestSlice;
-use core::sync::atomic::{AtomicU64, Ordering};
 
 /// What the tender said when the program was ready.
 #[derive(Clone, Copy)]
@@ -28,10 +27,15 @@ struct Run {
     seed: [u8; 32],
 }
 
-static RUN: Lock<Option<Run>> = Lock::new(None);
-/// How many seeds were given out.
-static SEEDS: AtomicU64 = AtomicU64::new(0);
-static HOOKS: Lock<Vec<fn()>> = Lock::new(Vec::new());
+/// All that a run changes here, in one place: each page that it writes to costs it something.
+struct State {
+    run: Option<Run>,
+    /// How many seeds were given out.
+    seeds: u64,
+    hooks: Vec<fn()>,
+}
+
+static STATE: Lock<State> = Lock::new(State { run: None, seeds: 0, hooks: Vec::new() });
 
 /// Says that the program is initialised. What follows may run many times, each time in a machine of
 /// its own: see the [module](self). Standard output is written out before, and the hooks of
@@ -54,13 +58,13 @@ pub fn ready() {
 /// run in the order in which they were registered. One that is registered after the program was ready
 /// never runs.
 pub fn on_resume(hook: fn()) {
-    HOOKS.lock().push(hook);
+    STATE.lock().hooks.push(hook);
 }
 
 /// A number that no other run has. `None` before the program is [`ready`].
 #[must_use]
 pub fn identity() -> Option<[u8; 16]> {
-    (*RUN.lock()).map(|run| run.identity)
+    STATE.lock().run.map(|run| run.identity)
 }
 
 /// Random bytes fit for seeding a generator or for a key, other ones each time and in each run, made
@@ -70,8 +74,10 @@ pub fn identity() -> Option<[u8; 16]> {
 /// is [`ready`]: what was drawn before that is alike in all runs.
 #[must_use]
 pub fn seed() -> [u8; 32] {
-    let key = (*RUN.lock()).map_or(boot::info().seed, |run| run.seed);
-    seed::derive(&key, SEEDS.fetch_add(1, Ordering::Relaxed))
+    let mut state = STATE.lock();
+    let key = state.run.map_or(boot::info().seed, |run| run.seed);
+    state.seeds += 1;
+    seed::derive(&key, state.seeds)
 }
 
 /// Says that the program is ready, lends the tender a buffer for the input, and makes anew what must not
@@ -85,11 +91,10 @@ pub(crate) unsafe fn ready_with(buffer: GuestSlice) -> Result<Invocation, CallEr
     io::stdout::flush_before_waiting();
     // SAFETY: the caller's promise.
     unsafe { call::ready(&mut invocation) }?;
-    *RUN.lock() = Some(Run { identity: invocation.identity, seed: invocation.seed });
-    io::stdout::counter_changed();
+    STATE.lock().run = Some(Run { identity: invocation.identity, seed: invocation.seed });
     let mut next = 0;
     // The list is not borrowed while a hook runs, which may register another.
-    while let Some(hook) = { HOOKS.lock().get(next).copied() } {
+    while let Some(hook) = { STATE.lock().hooks.get(next).copied() } {
         hook();
         next += 1;
     }
