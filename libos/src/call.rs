@@ -4,10 +4,12 @@
 //! is said in the contract, at [`Call`]. A call costs an exit from the virtual machine, which is
 //! worth some thousands of instructions: make few, and give each much to do.
 
-use coracle_hypercall::call::{Call, Entry};
+use alloc::vec::Vec;
+use coracle_hypercall::call::{Call, Entry, MAX_BYTES};
 use coracle_hypercall::console::Stream;
 use coracle_hypercall::error::CallError;
 use coracle_hypercall::event::EventSources;
+use coracle_hypercall::invocation::{HostRequest, Invocation, Outcome};
 use coracle_hypercall::log::{Level, LogRecord};
 use coracle_hypercall::memory::{GuestSlice, Rights};
 use coracle_hypercall::panic::PanicReport;
@@ -170,6 +172,93 @@ pub fn log(level: Level, target: &str, message: &str) -> Result<(), CallError> {
 pub unsafe fn memory_rights(address: u64, length: u64, rights: Rights) -> Result<usize, CallError> {
     // SAFETY: the caller's promise.
     check(unsafe { raw(Call::MemoryRights as u64, address, length, rights.bits(), 0) })
+}
+
+/// Says that the program is initialised and has the tender fill in the invocation, and the buffer
+/// that it names. [`ready`](crate::ready()) also makes anew what must not be alike between two runs.
+///
+/// # Errors
+/// [`Denied`](CallError::Denied) when it is not the first time, [`BadAddress`](CallError::BadAddress),
+/// [`TooLong`](CallError::TooLong).
+///
+/// # Safety
+/// The invocation's buffer is the caller's to be overwritten.
+pub unsafe fn ready(invocation: &mut Invocation) -> Result<(), CallError> {
+    // SAFETY: the invocation is ours to be overwritten, and so is its buffer by the caller's promise.
+    check(unsafe { raw(Call::Ready as u64, address_mut(&raw mut *invocation), 0, 0, 0) }).map(drop)
+}
+
+/// Waits for more of the invocation's input and answers how many bytes of it are in the buffer; 0 at
+/// its end.
+///
+/// # Errors
+/// [`TooLong`](CallError::TooLong), [`Io`](CallError::Io) when the host cannot read,
+/// [`Interrupted`](CallError::Interrupted) by an event.
+pub fn input(buffer: &mut [u8]) -> Result<usize, CallError> {
+    // SAFETY: the tender writes to no more than the buffer, which is ours to be overwritten.
+    check(unsafe { raw(Call::Input as u64, address_mut(buffer.as_mut_ptr()), buffer.len() as u64, 0, 0) })
+}
+
+/// The same into what a vector has room for behind its bytes, up to [`MAX_BYTES`].
+pub(crate) fn append_input(bytes: &mut Vec<u8>) -> Result<usize, CallError> {
+    let room = bytes.spare_capacity_mut();
+    let length = (room.len() as u64).min(MAX_BYTES);
+    // SAFETY: the tender writes to no more than the room, which needs no initialisation for that.
+    let answer = check(unsafe { raw(Call::Input as u64, address_mut(room.as_mut_ptr()), length, 0, 0) })?;
+    // SAFETY: the tender has written so many bytes, no more than there is room for.
+    unsafe { bytes.set_len(bytes.len() + answer.min(length as usize)) };
+    Ok(answer)
+}
+
+/// Hands over a part of the output and answers how many bytes were taken, counted over all buffers.
+///
+/// # Errors
+/// [`Closed`](CallError::Closed) when nobody wants it any more, [`Io`](CallError::Io) when the host
+/// cannot write, [`Interrupted`](CallError::Interrupted) by an event, [`TooLong`](CallError::TooLong).
+pub fn output(buffers: &[Bytes<'_>]) -> Result<usize, CallError> {
+    // SAFETY: the tender only reads the buffers, which live as long as their `Bytes`.
+    check(unsafe { raw(Call::Output as u64, address(buffers.as_ptr()), buffers.len() as u64, 0, 0) })
+}
+
+/// Hands over the last part of the output, or the reason why the run failed, and ends the program.
+/// It returns only when it is refused: [`TooLong`](CallError::TooLong) for more than [`MAX_BYTES`].
+pub fn respond(outcome: Outcome, buffers: &[Bytes<'_>]) -> CallError {
+    let (list, count) = (address(buffers.as_ptr()), buffers.len() as u64);
+    // SAFETY: the tender only reads the buffers, which live as long as their `Bytes`.
+    check(unsafe { raw(Call::Respond as u64, outcome as u64, list, count, 0) })
+        .err()
+        .unwrap_or(CallError::Unknown)
+}
+
+/// Calls a function of the host. Answers how it ended, and the length in bytes of the whole reply, of
+/// which the beginning is in the buffer: a result, or the text that says why the function failed.
+///
+/// # Errors
+/// [`NoSuchFunction`](CallError::NoSuchFunction) when the host does not offer it,
+/// [`TooLong`](CallError::TooLong).
+pub fn host(name: &str, argument: &[u8], buffer: &mut [u8]) -> Result<(Outcome, usize), CallError> {
+    let mut request = HostRequest {
+        name: text(name),
+        argument: Bytes::from(argument).0,
+        buffer: GuestSlice::new(address_mut(buffer.as_mut_ptr()), buffer.len() as u64),
+        length: 0,
+    };
+    // SAFETY: the tender reads name and argument and writes to the request and to no more than the
+    // buffer, both of which are ours to be overwritten.
+    let answer = check(unsafe { raw(Call::Host as u64, address_mut(&raw mut request), 0, 0, 0) })?;
+    let outcome = if answer == 0 { Outcome::Done } else { Outcome::Failed };
+    Ok((outcome, request.length as usize))
+}
+
+/// Copies what follows the first `offset` bytes of the reply of the last [`host`] call, and answers how
+/// many bytes are in the buffer; 0 beyond the reply's end.
+///
+/// # Errors
+/// [`TooLong`](CallError::TooLong).
+pub fn host_reply(offset: usize, buffer: &mut [u8]) -> Result<usize, CallError> {
+    let (room, length) = (address_mut(buffer.as_mut_ptr()), buffer.len() as u64);
+    // SAFETY: the tender writes to no more than the buffer, which is ours to be overwritten.
+    check(unsafe { raw(Call::HostReply as u64, offset as u64, room, length, 0) })
 }
 
 /// A text as the contract's structures name it.

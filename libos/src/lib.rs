@@ -22,6 +22,9 @@
 //! | [`process`] | ending the program |
 //! | [`time`] | clocks and sleep |
 //! | [`event`] | waiting for input, Ctrl-C and the like |
+//! | [`instance`] | what one of many runs is, and what is fresh in it |
+//! | [`host`] | functions of the host |
+//! | [`http`](mod@http) | requests and responses (feature `http`) |
 //! | [`random`] | random bytes |
 //! | [`log`](mod@log) | the `log` facade |
 //! | [`heap`] | the global allocator and its numbers |
@@ -34,7 +37,13 @@ extern crate alloc;
 pub mod call;
 pub mod env;
 pub mod event;
+#[doc(hidden)]
+pub mod handler;
 pub mod heap;
+pub mod host;
+#[cfg(feature = "http")]
+pub mod http;
+pub mod instance;
 pub mod io;
 pub mod log;
 pub mod memory;
@@ -50,5 +59,8 @@ mod symbols;
 mod sync;
 
 pub use coracle_hypercall as hypercall;
-pub use coracle_macros::main;
+#[cfg(feature = "http")]
+pub use coracle_macros::http;
+pub use coracle_macros::{handler, main};
+pub use instance::{on_resume, ready};
 pub use process::ExitCode;

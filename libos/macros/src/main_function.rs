@@ -1,7 +1,8 @@
 //! What `#[coracle::main]` becomes.
 
+use crate::program;
 use proc_macro2::TokenStream;
-use quote::{ToTokens, quote};
+use quote::quote;
 use syn::{Error, ItemFn, Result, ReturnType, Signature, Type};
 
 /// The function as it was, and behind it what an image needs and only the program itself can have.
@@ -24,21 +25,7 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenS
 }
 
 fn check(signature: &Signature) -> Result<()> {
-    let refused: [(Option<&dyn ToTokens>, &str); 5] = [
-        (
-            signature.asyncness.as_ref().map(|it| it as _),
-            "`main` cannot be async: there is no executor to run it",
-        ),
-        (signature.constness.as_ref().map(|it| it as _), "`main` cannot be const"),
-        (signature.unsafety.as_ref().map(|it| it as _), "`main` cannot be unsafe"),
-        (signature.abi.as_ref().map(|it| it as _), "`main` cannot have an ABI of its own"),
-        (signature.generics.lt_token.as_ref().map(|_| &signature.generics as _), "`main` cannot be generic"),
-    ];
-    for (part, message) in refused {
-        if let Some(part) = part {
-            return Err(Error::new_spanned(part, message));
-        }
-    }
+    program::check("main", signature)?;
     if !signature.inputs.is_empty() {
         let message = "`main` takes no arguments: the program's are in `coracle::env::args()`";
         return Err(Error::new_spanned(&signature.inputs, message));
@@ -48,30 +35,10 @@ fn check(signature: &Signature) -> Result<()> {
 
 fn support(signature: &Signature) -> TokenStream {
     let name = &signature.ident;
-    let run = match &signature.output {
+    program::support(&match &signature.output {
         ReturnType::Type(_, output) if matches!(**output, Type::Never(_)) => quote! { #name() },
         _ => quote! { ::coracle::process::run(#name) },
-    };
-    quote! {
-        // `cargo test` cannot link this program, see `main`. But editors and `cargo clippy
-        // --all-targets` look at it as a test too, with what a test harness brings.
-        #[cfg(not(test))]
-        const _: () = {
-            #[global_allocator]
-            static HEAP: ::coracle::heap::Heap = ::coracle::heap::Heap;
-
-            #[panic_handler]
-            fn panic(info: &::core::panic::PanicInfo<'_>) -> ! {
-                ::coracle::panic::report(info)
-            }
-
-            // The arguments stay where the start code has found them.
-            #[unsafe(export_name = "main")]
-            extern "C" fn start() -> i32 {
-                #run
-            }
-        };
-    }
+    })
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use crate::{boot, call, env, process};
 pub(crate) use arguments::ArgumentBlock;
 use coracle_hypercall::boot::{AT_CORACLE, BootInfo};
 use core::ffi::{c_char, c_int};
-pub(crate) use tls::thread;
+pub(crate) use tls::{set_canary, thread};
 
 type Main = unsafe extern "C" fn(c_int, *const *const c_char, *const *const c_char) -> c_int;
 
