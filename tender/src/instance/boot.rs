@@ -107,7 +107,7 @@ impl Instance {
         image.load(&mut Loader { memory: &memory, image: physical.image }, places.bias)?;
         descriptors::write(&memory, places.system.start)?;
         stub::write(&memory)?;
-        entry::write(&memory)?;
+        entry::write(&memory, host.features())?;
         let tables = map(&memory, image, &physical, &places)?;
         let stack = arguments::write(&memory, image, &physical, &places, config, &random.bytes())?;
         memory.write(BOOT, boot_info(image, &places, &random).as_bytes())?;

@@ -27,14 +27,20 @@ impl Instance {
         deadline: Option<Instant>,
         requests: Option<&Arc<Requests>>,
     ) -> End {
-        self.begin(&mut Outside::Caller(caller), log);
+        if let Err(end) = self.begin(&mut Outside::Caller(caller), log) {
+            return end;
+        }
         self.with_caller(caller, log, deadline, requests)
     }
 
     /// Hands the guest its invocation, where it waits for one.
-    pub(super) fn begin(&mut self, outside: &mut Outside<'_>, log: &mut dyn FnMut(&LogEntry<'_>)) {
-        let Origin::Snapshot(snapshot) = &self.origin else { return };
-        let Some(invocation) = snapshot.invocation else { return };
+    pub(super) fn begin(
+        &mut self,
+        outside: &mut Outside<'_>,
+        log: &mut dyn FnMut(&LogEntry<'_>),
+    ) -> Result<(), End> {
+        let Origin::Snapshot(snapshot) = &self.origin else { return Ok(()) };
+        let Some(invocation) = snapshot.invocation else { return Ok(()) };
         let mut context = Context {
             guest: Guest::new(self.machine.memory(), self.tables.root),
             places: &self.places,
@@ -43,9 +49,7 @@ impl Instance {
             outside: outside.again(),
             log,
         };
-        if let Err(error) = self.state.begin(invocation, &mut context) {
-            self.machine.set_result(error.to_result());
-        }
+        self.state.begin(invocation, &mut context).map_err(|error| End::Dead(Dead::Invocation(error)))
     }
 
     fn with_caller(

@@ -11,7 +11,6 @@
 use super::resume::at_ready;
 use super::{Instance, Origin};
 use crate::cpu::{entry, stub};
-use crate::kvm::MachineError;
 use crate::layout::PAGE_TABLES;
 use crate::memory::{OutOfMemory, words};
 use crate::paging::Edit;
@@ -46,9 +45,6 @@ pub enum Unclean {
     /// Too many page-table entries were changed.
     #[error("more page-table entries were changed than can be changed back")]
     Tables,
-    /// Its vCPU did not take its state.
-    #[error(transparent)]
-    Machine(#[from] MachineError),
 }
 
 /// What a reset did.
@@ -88,8 +84,9 @@ impl Instance {
         self.find_written()?;
         let let_go = self.search(base)?;
         self.copy_back(base)?;
-        self.machine.put_back(&snapshot.host, &self.tables, &snapshot.saved)?;
-        self.change_tables_back(base)?;
+        let edits = self.change_tables_back(base)?;
+        let way_back = self.places.entry() + if edits { entry::RESUME_WITH_EDITS } else { entry::RESUME };
+        self.machine.put_back(&snapshot.host, &self.tables, &snapshot.saved, way_back);
         self.forget(&snapshot);
         Ok(Reset { copied: self.cleaner.pages.len(), let_go })
     }
@@ -179,26 +176,16 @@ impl Instance {
         Ok(())
     }
 
-    /// Has the stub change page-table entries back, when the guest goes on.
-    fn change_tables_back(&mut self, base: &Base) -> Result<(), Unclean> {
+    /// Leaves a list for the stub, of page-table entries to change back when the guest goes on. Answers
+    /// whether there are any.
+    fn change_tables_back(&mut self, base: &Base) -> Result<bool, Unclean> {
         let entries = self.state.edited.take().ok_or(Unclean::Tables)?;
         if entries.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         let edits = edits_back(base, &entries)?;
-        let memory = self.machine.memory();
-        stub::write_edits(memory, self.tables.system, &edits)?;
-        if self.waits_in_call() {
-            self.machine.set_instruction_pointer(self.places.entry() + entry::EDIT_TRAP);
-            Ok(())
-        } else {
-            // It has not run yet: there is no call to return from.
-            Err(Unclean::Tables)
-        }
-    }
-
-    fn waits_in_call(&self) -> bool {
-        matches!(&self.origin, Origin::Snapshot(snapshot) if snapshot.is_ready())
+        stub::write_edits(self.machine.memory(), self.tables.system, &edits)?;
+        Ok(true)
     }
 
     /// What the tender keeps for the guest is as at the start.

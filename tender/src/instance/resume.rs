@@ -19,7 +19,8 @@ impl Instance {
         let reservation = base.map().map_err(ResumeError::Map)?;
         let memory = Memory::reusable(reservation, base.copying())?;
         let host = &snapshot.host;
-        let machine = Machine::resume(host, memory, &snapshot.tables, &snapshot.saved)?;
+        let machine =
+            Machine::resume(host, memory, &snapshot.tables, &snapshot.saved, snapshot.places.entry())?;
         let mut events = Events::new();
         events.subscribed = snapshot.subscribed;
         let state = State {

@@ -116,8 +116,10 @@ impl Instance {
         // the loop begins with a look.
         self.state.events.requests.open(&kicker);
         let mut outside = Outside::Streams(console);
-        self.begin(&mut outside, log);
-        let end = self.until_end(&mut outside, log, &kicker);
+        let end = match self.begin(&mut outside, log) {
+            Ok(()) => self.until_end(&mut outside, log, &kicker),
+            Err(end) => end,
+        };
         self.state.events.requests.close();
         kicker.disarm();
         if let Some(statistics) = &mut self.statistics {

@@ -37,6 +37,9 @@ pub enum TakeError {
     /// It has loaded segment registers with what is not kept.
     #[error("the program has loaded its segment registers with selectors that no snapshot keeps")]
     Segments,
+    /// The CPU has more state than there is room for.
+    #[error("the CPU has vector registers that no snapshot has room for")]
+    Extended,
     /// KVM did not tell the vCPU's state.
     #[error(transparent)]
     Machine(#[from] MachineError),

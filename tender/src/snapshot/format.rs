@@ -6,14 +6,15 @@
 //!   0               Header
 //!   Header::LENGTH  CPUID entries   Cpuid × cpuid_count
 //!                   page index      Run × run_count, by ascending page, without overlap or adjacency
-//!                   xsave area      4096 bytes, standard form (Intel SDM volume 1, section 13.4)
 //!                   name            the path that the image had, name_length bytes
 //!   (zeros up to a multiple of 4096)
 //!   data_offset     the pages of the index, one after the other
 //!   image_offset    the image: the ELF file that the guest was made from, image_length bytes
 //! ```
 //!
-//! Pages that the index leaves out are zero. The header's `head_digest` is the SHA-256 digest of all
+//! Pages that the index leaves out are zero. The vCPU's x87 and vector state is in the boot page
+//! (`layout::EXTENDED_OFFSET`), as `xsave` stores it in its standard form (Intel SDM volume 1, section 13.4).
+//! The header's `head_digest` is the SHA-256 digest of all
 //! before `data_offset`, with that field itself zero; it is checked when a snapshot is opened.
 //! `body_digest` is that of all from `data_offset` on, checked by `coracle snapshot verify`.
 //!

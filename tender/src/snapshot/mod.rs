@@ -112,6 +112,19 @@ impl Snapshot {
         done
     }
 
+    /// The same, in memory of this process: it no longer depends on its file, which somebody may cut, and
+    /// calls of its instances cost less. That reads all of it.
+    ///
+    /// # Errors
+    /// The host's; when the file was changed since it was opened.
+    pub fn into_memory(self) -> io::Result<Snapshot> {
+        let file = take::memory_file(c"coracle-snapshot")?;
+        self.write_to(&file)?;
+        take::seal(&file)?;
+        open::open(&self.host, file, true, self.image.get().and_then(Option::as_ref))
+            .map_err(io::Error::other)
+    }
+
     /// What kind of program it is of.
     #[must_use]
     pub fn program(&self) -> Program {

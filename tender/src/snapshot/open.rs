@@ -7,11 +7,13 @@ use super::format::{
 };
 use super::write::Head;
 use super::{Refusal, Snapshot};
-use crate::cpu::saved::{EXTENDED_LENGTH, Extended, Saved, Segments};
+use crate::cpu::saved::{Saved, Segments};
 use crate::cpu::{descriptors, stub};
 use crate::image::Image;
 use crate::kvm::{Host, Tables};
-use crate::layout::{BOOT, EDIT_LIST, ENTRY, Extent, FAULT_STACK, PAGE_TABLES, Physical, Places, TABLES};
+use crate::layout::{
+    BOOT, EDIT_LIST, ENTRY, Extent, FAULT_STACK, PAGE_TABLES, Physical, Places, TABLES, TARGET_OFFSET,
+};
 use crate::memory::{Memory, OutOfMemory};
 use crate::paging::{EntryMemory, leaves};
 use crate::registers::Registers;
@@ -67,7 +69,6 @@ pub(super) fn open(
     let saved = Saved {
         registers: Registers::from_array(header.registers),
         segments: Segments { selectors: header.selectors, fs_base: header.fs_base, gs_base: header.gs_base },
-        extended: head.extended.clone(),
     };
     if !saved.segments.is_sound() || saved.registers.rip >> 47 != 0 {
         return Err(malformed("registers that no program can have"));
@@ -75,6 +76,9 @@ pub(super) fn open(
     let ready = header.flags & READY != 0;
     let past = Instant::now().checked_sub(Duration::from_nanos(header.monotonic_ns));
     let base = Base::new(file.try_clone()?, sealed, header.memory, header.data_offset, &head.runs)?;
+    if base.read_u64(BOOT + TARGET_OFFSET)? != saved.registers.rip {
+        return Err(malformed("a way back that leads elsewhere"));
+    }
     check_system(&base, &places)?;
     check_tables(&base, &physical, &places, permissions)?;
     Ok(Snapshot {
@@ -145,7 +149,7 @@ fn read_head(file: &File) -> Result<Head, Refusal> {
     }
     let cpuid_length = header.cpuid_count as usize * size_of::<Cpuid>();
     let runs_length = header.run_count as usize * size_of::<Run>();
-    let tables = cpuid_length + runs_length + EXTENDED_LENGTH + header.name_length as usize;
+    let tables = cpuid_length + runs_length + header.name_length as usize;
     let data_offset = (Header::LENGTH + tables as u64).next_multiple_of(PAGE);
     let image_offset = header.page_count.checked_mul(PAGE).and_then(|pages| pages.checked_add(data_offset));
     if header.data_offset != data_offset || Some(header.image_offset) != image_offset {
@@ -177,14 +181,12 @@ fn parse(bytes: &[u8], header: Header, [cpuid, runs]: [usize; 2]) -> Result<Head
     let rest = bytes.get(size_of::<Header>()..).ok_or_else(short)?;
     let (cpuid, rest) = rest.split_at_checked(cpuid).ok_or_else(short)?;
     let (runs, rest) = rest.split_at_checked(runs).ok_or_else(short)?;
-    let (extended, rest) = rest.split_at_checked(EXTENDED_LENGTH).ok_or_else(short)?;
     let name = rest.get(..header.name_length as usize).ok_or_else(short)?;
     let items = |_| malformed("its tables are too short");
     let head = Head {
         header,
         cpuid: table(cpuid).map_err(items)?,
         runs: table(runs).map_err(items)?,
-        extended: Extended(Box::new(extended.try_into().map_err(|_| short())?)),
         name: name.to_vec(),
     };
     check_runs(&head)?;

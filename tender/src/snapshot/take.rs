@@ -8,7 +8,7 @@ use crate::cpu::saved::Saved;
 use crate::image::Image;
 use crate::instance::{Config, End, Instance};
 use crate::kvm::Host;
-use crate::layout::{BOOT, CLOCK_OFFSET, Extent};
+use crate::layout::{BOOT, CLOCK_OFFSET, EXTENDED_LENGTH, EXTENDED_OFFSET, Extent, TARGET_OFFSET};
 use coracle_hypercall::clock::ClockPage;
 use coracle_hypercall::note::Program;
 use coracle_hypercall::version;
@@ -96,7 +96,7 @@ impl Snapshot {
             End::Aborted(Abort::NotReady) | End::Exited(_) if main => {
                 drop(instance);
                 let instance = Instance::boot(host, image, config)?;
-                let saved = instance.machine().save_start()?;
+                let saved = instance.machine().save_start();
                 Ok((keep(host, image, &instance, saved, None)?, Said::default()))
             }
             End::Aborted(Abort::NotReady) => Err(TakeError::Input),
@@ -140,6 +140,16 @@ pub(super) fn memory_file(name: &CStr) -> io::Result<File> {
     Ok(unsafe { File::from_raw_fd(descriptor) })
 }
 
+/// Sees to it that a file in memory is neither changed nor cut any more.
+pub(super) fn seal(file: &File) -> io::Result<()> {
+    let seals = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE | libc::F_SEAL_SEAL;
+    // SAFETY: the call takes numbers alone.
+    match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, seals) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Puts an instance into a file in memory, seals that and opens it as every snapshot is opened.
 fn keep(
     host: &Arc<Host>,
@@ -148,11 +158,18 @@ fn keep(
     saved: Saved,
     invocation: Option<u64>,
 ) -> Result<Snapshot, TakeError> {
+    let memory = instance.machine().memory();
+    let mut extended = instance.machine().extended_state()?;
+    if extended.iter().skip(EXTENDED_LENGTH as usize).any(|byte| *byte != 0) {
+        return Err(TakeError::Extended);
+    }
+    extended.truncate(EXTENDED_LENGTH as usize);
     // The clock page has expired in every instance.
     let expired = ClockPage::new_zeroed();
-    let memory = instance.machine().memory();
     memory
-        .write(BOOT + CLOCK_OFFSET, expired.as_bytes())
+        .write(BOOT + EXTENDED_OFFSET, &extended)
+        .and_then(|()| memory.write(BOOT + CLOCK_OFFSET, expired.as_bytes()))
+        .and_then(|()| memory.write_u64(BOOT + TARGET_OFFSET, saved.registers.rip))
         .map_err(|error| TakeError::Memory(io::Error::other(error)))?;
     let head = head(host, image, instance, &saved, invocation).map_err(TakeError::Memory)?;
     let file = memory_file(c"coracle-snapshot").map_err(TakeError::Memory)?;
@@ -160,12 +177,7 @@ fn keep(
         file.write_all_at(&head.bytes(), 0)?;
         write::pages(memory, &head, &file)?;
         file.set_len(head.header.image_offset)?;
-        let seals = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE | libc::F_SEAL_SEAL;
-        // SAFETY: the call takes numbers alone.
-        match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, seals) } {
-            0 => Ok(()),
-            _ => Err(io::Error::last_os_error()),
-        }
+        seal(&file)
     };
     write().map_err(TakeError::Memory)?;
     open::open(host, file, true, Some(image)).map_err(TakeError::Unsound)
@@ -209,7 +221,6 @@ fn head(
         header,
         cpuid: host.cpuid_entries(),
         runs: write::runs(instance.machine().memory())?,
-        extended: saved.extended.clone(),
         name: image
             .path()
             .as_os_str()

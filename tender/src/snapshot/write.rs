@@ -1,7 +1,6 @@
 //! Writes a snapshot into a file.
 
 use super::format::{Cpuid, Header, Run};
-use crate::cpu::saved::Extended;
 use crate::memory::Memory;
 use coracle_hypercall::memory::PAGE;
 use sha2::{Digest, Sha256};
@@ -18,17 +17,13 @@ pub(super) struct Head {
     pub(super) header: Header,
     pub(super) cpuid: Vec<Cpuid>,
     pub(super) runs: Vec<Run>,
-    pub(super) extended: Extended,
     pub(super) name: Vec<u8>,
 }
 
 impl Head {
     /// Sets what follows from the tables' lengths.
     pub(super) fn measure(&mut self) {
-        let tables = self.cpuid.as_bytes().len()
-            + self.runs.as_bytes().len()
-            + self.extended.0.len()
-            + self.name.len();
+        let tables = self.cpuid.as_bytes().len() + self.runs.as_bytes().len() + self.name.len();
         let pages = self.runs.iter().map(|run| run.count).sum::<u64>();
         self.header.cpuid_count = self.cpuid.len() as u32;
         self.header.run_count = self.runs.len() as u32;
@@ -41,13 +36,7 @@ impl Head {
     /// All bytes before the pages, with the digest that they get.
     pub(super) fn bytes(&self) -> Vec<u8> {
         let header = Header { head_digest: [0; 32], ..self.header };
-        let tables = [
-            header.as_bytes(),
-            self.cpuid.as_bytes(),
-            self.runs.as_bytes(),
-            self.extended.0.as_slice(),
-            self.name.as_slice(),
-        ];
+        let tables = [header.as_bytes(), self.cpuid.as_bytes(), self.runs.as_bytes(), self.name.as_slice()];
         let mut bytes = tables.concat();
         bytes.resize(self.header.data_offset as usize, 0);
         let digest: [u8; 32] = Sha256::digest(&bytes).into();
