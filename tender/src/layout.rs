@@ -33,8 +33,15 @@ pub const EDIT_LIST: u64 = 3 * PAGE;
 pub const EDIT_LIST_LENGTH: u64 = 17 * PAGE;
 /// The boot page; the entry page follows it.
 pub const BOOT: u64 = EDIT_LIST + EDIT_LIST_LENGTH;
+/// Where in the boot page the vCPU's extended state lies that an instance of a snapshot begins with, in the
+/// form of `xsave`, and how long it may be.
+pub const EXTENDED_OFFSET: u64 = 192;
+/// See there.
+pub const EXTENDED_LENGTH: u64 = CLOCK_OFFSET - EXTENDED_OFFSET;
 /// Where in the boot page the clock page's structure lies.
-pub const CLOCK_OFFSET: u64 = PAGE / 2;
+pub const CLOCK_OFFSET: u64 = PAGE / 4 * 3;
+/// Where in the boot page the address stands that such an instance goes on at.
+pub const TARGET_OFFSET: u64 = PAGE - 8;
 /// The entry page.
 pub const ENTRY: u64 = BOOT + PAGE;
 /// The first page table, the PML4.

@@ -28,6 +28,11 @@ impl Clock {
         Clock { start: Instant::now(), khz, sequence: 0 }
     }
 
+    /// A clock that read zero at `start`.
+    pub(crate) fn since(start: Instant, khz: Option<u32>) -> Clock {
+        Clock { start, khz, sequence: 0 }
+    }
+
     /// Nanoseconds on the guest's monotonic clock.
     #[must_use]
     pub fn monotonic_ns(&self) -> u64 {

@@ -83,7 +83,7 @@ pub enum Stop {
 #[derive(Debug)]
 pub struct Events {
     pub(crate) requests: Arc<Requests>,
-    subscribed: EventSources,
+    pub(crate) subscribed: EventSources,
     pub(crate) deadline: Option<Instant>,
 }
 

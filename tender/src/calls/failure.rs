@@ -10,6 +10,11 @@ use std::io;
 pub struct Failures(Vec<(&'static str, Option<i32>)>);
 
 impl Failures {
+    /// Forgets all.
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
+    }
+
     /// Whether this one is new. From then on it is not.
     fn is_new(&mut self, doing: &'static str, cause: &io::Error) -> bool {
         let failure = (doing, cause.raw_os_error());

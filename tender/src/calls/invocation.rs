@@ -27,7 +27,13 @@ impl State {
     pub(super) fn ready(&mut self, invocation: u64, context: &mut Context<'_>) -> Reply {
         match self.at_ready {
             AtReady::Refuse => return Reply::Result(Err(CallError::Denied)),
-            AtReady::Stop => return Reply::Ready(invocation),
+            AtReady::Stop => {
+                // What it names must be there in every run.
+                return match self.begin(invocation, context) {
+                    Ok(()) => Reply::Ready(invocation),
+                    Err(error) => Reply::Result(Err(error)),
+                };
+            }
             AtReady::GoOn => self.at_ready = AtReady::Refuse,
         }
         Reply::Result(self.begin(invocation, context).map(|()| 0))

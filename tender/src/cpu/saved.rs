@@ -10,28 +10,15 @@ use crate::registers::Registers;
 use kvm_bindings::{kvm_regs, kvm_segment, kvm_sregs};
 use x86_64::registers::rflags::RFlags;
 
-/// A vCPU that waits at CPL 3.
+/// A vCPU that waits at CPL 3. Its extended state (x87, vector registers) is in the [boot
+/// page](crate::layout::EXTENDED_OFFSET), from where the guest loads it when it goes on.
 #[derive(Debug, Clone)]
 pub struct Saved {
-    /// The general registers.
+    /// The general registers; rax and rdx are 0. The instruction pointer is also the boot page's
+    /// [target](crate::layout::TARGET_OFFSET).
     pub registers: Registers,
     /// The data segment registers.
     pub segments: Segments,
-    /// x87, vector registers and the like, as `xsave` stores them in its standard form.
-    pub extended: Extended,
-}
-
-/// The bytes of an `xsave` area, of which KVM takes this many.
-pub const EXTENDED_LENGTH: usize = 4096;
-
-/// An `xsave` area (Intel SDM volume 1, section 13.4).
-#[derive(Clone)]
-pub struct Extended(pub Box<[u8; EXTENDED_LENGTH]>);
-
-impl std::fmt::Debug for Extended {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Extended(..)")
-    }
 }
 
 /// What a program can change of its segment registers.

@@ -1,7 +1,8 @@
 //! Fills memory and makes the machine.
 
 use super::arguments::{self, ArgumentError};
-use super::{Instance, Statistics};
+use super::reset::Cleaner;
+use super::{Instance, Origin, Statistics};
 use crate::calls::{self, AtReady, Clock, Edited, Events, Failures, State};
 use crate::cpu::{descriptors, entry, stub};
 use crate::image::{Image, ImageError, Kind, LoadTarget};
@@ -106,7 +107,7 @@ impl Instance {
         image.load(&mut Loader { memory: &memory, image: physical.image }, places.bias)?;
         descriptors::write(&memory, places.system.start)?;
         stub::write(&memory)?;
-        entry::write(&memory)?;
+        entry::write(&memory, host.features())?;
         let tables = map(&memory, image, &physical, &places)?;
         let stack = arguments::write(&memory, image, &physical, &places, config, &random.bytes())?;
         memory.write(BOOT, boot_info(image, &places, &random).as_bytes())?;
@@ -116,7 +117,7 @@ impl Instance {
             tables: Tables { root: PAGE_TABLES, system: places.system.start },
         };
         let machine = Machine::new(host, memory, &start)?;
-        let khz = machine.tsc_khz().filter(|_| host.features().invariant_tsc);
+        let khz = host.tsc_khz(&machine);
         let state = State {
             clock: Clock::new(khz),
             events: Events::new(),
@@ -130,7 +131,7 @@ impl Instance {
         };
         let statistics = config.statistics.then(Statistics::default);
         Ok(Instance {
-            image: Arc::clone(image),
+            origin: Origin::Image(Arc::clone(image)),
             machine,
             physical,
             places,
@@ -138,6 +139,7 @@ impl Instance {
             state,
             statistics,
             end: None,
+            cleaner: Cleaner::default(),
         })
     }
 }

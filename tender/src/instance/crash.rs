@@ -2,8 +2,10 @@
 
 use super::{End, Instance};
 use crate::guest::Guest;
+use crate::image::Image;
 use crate::report::{Cause, GuestMemory, Report, Scene, describe};
 use coracle_hypercall::memory::Rights;
+use std::fs::File;
 use std::path::Path;
 
 impl GuestMemory for Guest<'_> {
@@ -42,11 +44,14 @@ impl Instance {
             | End::Failed(_)
             | End::Aborted(_) => return None,
         };
+        let image = self.image();
+        // Without an image the report says that there is none to take names from.
+        let nothing = File::open("/dev/null").ok();
         let scene = Scene {
-            image_path: self.image.path(),
-            image_file: self.image.file(),
+            image_path: self.name(),
+            image_file: image.map(Image::file).or(nothing.as_ref())?,
             symbols,
-            build_id: self.image.build_id(),
+            build_id: image.and_then(Image::build_id),
             places: &self.places,
             memory: &self.guest(),
         };

@@ -1,20 +1,27 @@
-//! One VM made from an image, from boot to end.
+//! One VM made from an image or from a snapshot, from boot to end.
 //!
 //! | file | what it does |
 //! |---|---|
 //! | `boot` | fills memory and makes the machine |
 //! | `arguments` | the argument block on the guest's stack |
+//! | `resume` | makes one of a snapshot |
 //! | `run` | the run loop |
+//! | `call` | one run of a program for a caller |
+//! | `reset` | makes it what its snapshot is |
 //! | `crash` | the report of a guest that ended badly |
 //! | `statistics` | what is counted on the way |
 
 mod arguments;
 mod boot;
+mod call;
 mod crash;
+mod reset;
+mod resume;
 mod run;
 mod statistics;
 
 pub use boot::{BootError, Config};
+pub use reset::{Reset, Unclean};
 pub use run::{End, Stopper};
 pub use statistics::{ExitStatistics, Statistics};
 
@@ -23,12 +30,23 @@ use crate::guest::Guest;
 use crate::image::Image;
 use crate::kvm::{Machine, Tables};
 use crate::layout::{Physical, Places};
+use crate::snapshot::Snapshot;
+use coracle_hypercall::event::EventSources;
+use reset::Cleaner;
+use std::path::Path;
 use std::sync::Arc;
 
-/// One VM, made from an image. It is run by one thread at a time.
+/// What an instance was made from.
+#[derive(Debug)]
+enum Origin {
+    Image(Arc<Image>),
+    Snapshot(Arc<Snapshot>),
+}
+
+/// One VM, made from an image or a snapshot. It is run by one thread at a time.
 #[derive(Debug)]
 pub struct Instance {
-    image: Arc<Image>,
+    origin: Origin,
     machine: Machine,
     physical: Physical,
     places: Places,
@@ -37,13 +55,47 @@ pub struct Instance {
     statistics: Option<Statistics>,
     /// How it ended, once it has.
     end: Option<End>,
+    cleaner: Cleaner,
 }
 
 impl Instance {
-    /// The image it was made from.
+    /// The path of the image it was made from, for messages.
     #[must_use]
-    pub fn image(&self) -> &Image {
-        &self.image
+    pub fn name(&self) -> &Path {
+        match &self.origin {
+            Origin::Image(image) => image.path(),
+            Origin::Snapshot(snapshot) => snapshot.name(),
+        }
+    }
+
+    /// The image it was made from; `None` when its snapshot has none.
+    #[must_use]
+    pub fn image(&self) -> Option<&Image> {
+        match &self.origin {
+            Origin::Image(image) => Some(image),
+            Origin::Snapshot(snapshot) => snapshot.image().map(|image| &**image),
+        }
+    }
+
+    pub(crate) fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    pub(crate) fn physical(&self) -> &Physical {
+        &self.physical
+    }
+
+    /// The guest-physical page that is next to become a page table.
+    pub(crate) fn next_table(&self) -> u64 {
+        self.state.pool.next
+    }
+
+    pub(crate) fn monotonic_ns(&self) -> u64 {
+        self.state.clock.monotonic_ns()
+    }
+
+    pub(crate) fn subscribed(&self) -> EventSources {
+        self.state.events.subscribed
     }
 
     /// Where things lie in its address space.

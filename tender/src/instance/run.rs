@@ -115,7 +115,11 @@ impl Instance {
         // A request made before the kicker was armed for the limit has had its own kick overwritten:
         // the loop begins with a look.
         self.state.events.requests.open(&kicker);
-        let end = self.until_end(&mut Outside::Streams(console), log, &kicker);
+        let mut outside = Outside::Streams(console);
+        let end = match self.begin(&mut outside, log) {
+            Ok(()) => self.until_end(&mut outside, log, &kicker),
+            Err(end) => end,
+        };
         self.state.events.requests.close();
         kicker.disarm();
         if let Some(statistics) = &mut self.statistics {

@@ -1,5 +1,7 @@
 //! Why a vCPU came back.
 
+use coracle_hypercall::error::CallError;
+
 /// Why a vCPU came back to the tender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
@@ -54,6 +56,11 @@ pub enum Dead {
     /// The stub itself faulted.
     #[error("the stub faulted with vector {0}, which is a mistake in Coracle: please report it")]
     InStub(u8),
+    /// The guest cannot be told what to work on.
+    #[error(
+        "cannot hand the guest its input ({0}): the host has no random bytes, or the snapshot's file was cut"
+    )]
+    Invocation(CallError),
     /// There is no timer that could stop the guest.
     #[error(
         "the host has no timer for this thread: {} (ulimit -i bounds how many a user may have)",

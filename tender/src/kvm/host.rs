@@ -1,10 +1,13 @@
 //! What a process needs once.
 
+use super::Machine;
 use crate::cpu::cpuid::{self, CpuError, Features};
+use crate::snapshot::format::Cpuid;
 use coracle_hypercall::memory::{LARGE_PAGE, PAGE};
 use kvm_bindings::CpuId;
 use kvm_ioctls::Kvm;
 use std::io;
+use std::sync::OnceLock;
 
 /// Why this process cannot use KVM.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +40,8 @@ pub struct Host {
     pub(super) kvm: Kvm,
     pub(super) cpuid: CpuId,
     pub(super) features: Features,
+    /// The rate of every guest's time stamp counter, once it was asked for.
+    tsc_khz: OnceLock<Option<u32>>,
 }
 
 impl Host {
@@ -60,13 +65,28 @@ impl Host {
             return Err(HostError::Old("KVM_CAP_SYNC_REGS"));
         }
         let (cpuid, features) = cpuid::table()?;
-        Ok(Host { kvm, cpuid, features })
+        Ok(Host { kvm, cpuid, features, tsc_khz: OnceLock::new() })
+    }
+
+    /// The rate of a guest's time stamp counter in kHz; `None` where it cannot be trusted.
+    pub(crate) fn tsc_khz(&self, machine: &Machine) -> Option<u32> {
+        *self.tsc_khz.get_or_init(|| machine.tsc_khz().filter(|_| self.features.invariant_tsc))
     }
 
     /// The most memory, in bytes, that a machine can have here.
     #[must_use]
     pub fn most_memory(&self) -> u64 {
         most_memory(self.features.physical_bits)
+    }
+
+    /// The CPUID table that guests see, as a snapshot keeps it.
+    pub(crate) fn cpuid_entries(&self) -> Vec<Cpuid> {
+        let entry = |entry: &kvm_bindings::kvm_cpuid_entry2| Cpuid {
+            leaf: entry.function,
+            subleaf: entry.index,
+            values: [entry.eax, entry.ebx, entry.ecx, entry.edx],
+        };
+        self.cpuid.as_slice().iter().map(entry).collect()
     }
 
     /// What of the CPU the guest can use.

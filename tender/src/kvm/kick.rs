@@ -198,7 +198,7 @@ impl Target {
 
 /// While this lives, kicks of this thread have a target. It must not outlive that.
 #[derive(Debug)]
-pub struct Aim(PhantomData<*const ()>);
+pub(crate) struct Aim(PhantomData<*const ()>);
 
 impl Drop for Aim {
     fn drop(&mut self) {

@@ -4,24 +4,20 @@ use super::dirty;
 use super::exit::{Dead, Exit};
 use super::kick::{Aim, Target};
 use super::{Host, KvmStatistics};
-use crate::cpu::saved::{EXTENDED_LENGTH, Extended, Saved, Segments, general_registers, system_registers};
+use crate::cpu::saved::{Saved, Segments, general_registers, system_registers};
 use crate::cpu::{FAULT_PORT, HYPERCALL_PORT, entry, state, stub};
 use crate::layout::STUB;
 use crate::memory::Memory;
 use crate::registers::Registers;
 use coracle_hypercall::memory::PAGE;
 use kvm_bindings::{
-    KVM_MEM_LOG_DIRTY_PAGES, KVMIO, kvm_regs, kvm_sregs, kvm_userspace_memory_region, kvm_xcr, kvm_xcrs,
-    kvm_xsave,
+    KVM_MEM_LOG_DIRTY_PAGES, kvm_regs, kvm_sregs, kvm_userspace_memory_region, kvm_xcr, kvm_xcrs,
 };
 use kvm_ioctls::{SyncReg, VcpuExit, VcpuFd, VmFd};
 use std::io;
-use std::os::fd::AsRawFd;
 
 /// The one slot of memory.
 const SLOT: u32 = 0;
-
-const KVM_SET_XSAVE: libc::Ioctl = libc::_IOW::<kvm_xsave>(KVMIO, 0xa5);
 
 /// Why a VM could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -83,7 +79,7 @@ impl Machine {
         Ok(machine)
     }
 
-    /// Makes a VM of `memory` and a vCPU that goes on where another one was saved.
+    /// Makes a VM of `memory`, a snapshot's, and a vCPU that goes on where that was saved.
     ///
     /// # Errors
     /// When KVM refuses one of the steps.
@@ -92,9 +88,10 @@ impl Machine {
         memory: Memory,
         tables: &Tables,
         saved: &Saved,
+        entry_page: u64,
     ) -> Result<Machine, MachineError> {
         let mut machine = Machine::with_vcpu(host, memory, tables.system)?;
-        machine.put_back(host, tables, saved)?;
+        machine.put_back(host, tables, saved, entry_page + entry::RESUME);
         Ok(machine)
     }
 
@@ -129,54 +126,37 @@ impl Machine {
         Ok(Machine { target, vcpu, vm, stub: system + STUB, memory })
     }
 
-    /// The state of the vCPU, which waits in a call of the guest's: it goes on after that, with the call's
-    /// result yet to be set. `None` where the guest has given its segment registers values that are not
-    /// kept.
+    /// The state of the vCPU, which waits in a call of the guest's: it goes on after that, with 0 as the
+    /// call's result. `None` where the guest has given its segment registers values that are not kept.
     ///
     /// # Errors
     /// When KVM does not tell.
     pub fn save(&self, entry_page: u64) -> Result<Option<Saved>, MachineError> {
         let Some(segments) = Segments::of(&self.system_registers()?) else { return Ok(None) };
-        let registers = Registers { rip: entry_page + entry::RETURN, ..self.registers() };
-        Ok(Some(Saved { registers, segments, extended: self.extended()? }))
+        let registers = Registers { rip: entry_page + entry::RETURN, rax: 0, rdx: 0, ..self.registers() };
+        Ok(Some(Saved { registers, segments }))
     }
 
     /// The state of the vCPU of a guest that has not run yet.
+    #[must_use]
+    pub fn save_start(&self) -> Saved {
+        Saved { registers: self.registers(), segments: Segments::default() }
+    }
+
+    /// The extended state of the vCPU, as `xsave` stores it in its standard form.
     ///
     /// # Errors
     /// When KVM does not tell.
-    pub fn save_start(&self, start: &Start) -> Result<Saved, MachineError> {
-        let registers = Registers { rip: start.entry, rsp: start.stack, ..Registers::default() };
-        Ok(Saved { registers, segments: Segments::default(), extended: self.extended()? })
-    }
-
-    fn extended(&self) -> Result<Extended, MachineError> {
+    pub fn extended_state(&self) -> Result<Vec<u8>, MachineError> {
         let area = self.vcpu.get_xsave().map_err(refused("show the vCPU's extended state"))?;
-        let mut extended = Extended(Box::new([0; EXTENDED_LENGTH]));
-        for (to, from) in extended.0.chunks_exact_mut(4).zip(area.region) {
-            to.copy_from_slice(&from.to_ne_bytes());
-        }
-        Ok(extended)
+        Ok(area.region.iter().flat_map(|word| word.to_ne_bytes()).collect())
     }
 
-    /// Gives the vCPU a saved state.
-    ///
-    /// # Errors
-    /// When KVM refuses it.
-    pub fn put_back(&mut self, host: &Host, tables: &Tables, saved: &Saved) -> Result<(), MachineError> {
+    /// Gives the vCPU a saved state, to go on at `way_back` in the entry page.
+    pub fn put_back(&mut self, host: &Host, tables: &Tables, saved: &Saved, way_back: u64) {
         let system = system_registers(tables.root, tables.system, &host.features, &saved.segments);
-        self.set_registers(general_registers(&saved.registers), system);
-        let area = saved.extended.0.as_ptr().cast::<kvm_xsave>();
-        const { assert!(size_of::<kvm_xsave>() <= EXTENDED_LENGTH) };
-        // SAFETY: the area is as long as the structure, which is plain numbers, and KVM reads it byte by
-        // byte. KVM takes more than that only of a process that has asked for larger state components
-        // (arch_prctl, ARCH_REQ_XCOMP_GUEST_PERM), which nothing here does.
-        let set = unsafe { libc::ioctl(self.vcpu.as_raw_fd(), KVM_SET_XSAVE, area) };
-        if set == 0 {
-            Ok(())
-        } else {
-            Err(refused("set the vCPU's extended state")(io::Error::last_os_error()))
-        }
+        let registers = Registers { rip: way_back, ..saved.registers };
+        self.set_registers(general_registers(&registers), system);
     }
 
     /// Has KVM take these over when the vCPU runs next.

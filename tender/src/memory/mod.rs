@@ -10,12 +10,18 @@ pub(crate) use reservation::Reservation;
 pub(crate) use written::{Written, words};
 
 use crate::layout::size_down;
+use coracle_hypercall::memory::PAGE;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
 use vm_memory::mmap::MmapRegion;
 use vm_memory::volatile_memory::VolatileMemory;
 use vm_memory::{Bytes, VolatileSlice};
+use zerocopy::IntoBytes;
+
+/// Runs of memory that one system call takes (IOV_MAX of Linux).
+const MAX_VECTORS: usize = 1024;
 
 /// Why guest memory could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -50,7 +56,7 @@ pub struct Memory {
     written: Option<Written>,
     copying: Copying,
     /// Keeps the region mapped.
-    _reservation: Reservation,
+    reservation: Reservation,
 }
 
 /// How the tender reads and writes guest memory.
@@ -97,7 +103,7 @@ impl Memory {
             )
         }
         .map_err(io::Error::other)?;
-        Ok(Memory { region, written: None, copying, _reservation: reservation })
+        Ok(Memory { region, written: None, copying, reservation })
     }
 
     /// The size in bytes.
@@ -124,6 +130,83 @@ impl Memory {
             // SAFETY: the range is mapped, and none of these changes what is read from it.
             unsafe { libc::madvise(guard.as_ptr().cast(), slice.len(), advice) };
         }
+    }
+
+    /// The numbers of the pages that the host has backed so far, in order. All others are zero.
+    ///
+    /// # Errors
+    /// The host's.
+    pub(crate) fn backed_pages(&self) -> io::Result<Vec<u64>> {
+        // Documentation/admin-guide/mm/pagemap.rst: eight bytes a page, of which bit 63 says that it is in
+        // memory and bit 62 that it is swapped out.
+        const BACKED: u64 = 0b11 << 62;
+        let mut entries = vec![0_u64; (self.size() / PAGE) as usize];
+        let from = self.host_address() / PAGE * 8;
+        File::open("/proc/self/pagemap")?.read_exact_at(entries.as_mut_bytes(), from)?;
+        Ok((0..).zip(entries).filter(|(_, entry)| entry & BACKED != 0).map(|(page, _)| page).collect())
+    }
+
+    /// Makes pages, given by their numbers, what they are in another place: `source` says where.
+    ///
+    /// # Safety
+    /// For each of the numbers `source` answers a readable page that nobody writes and that is no part
+    /// of this memory. No vCPU of this memory runs.
+    ///
+    /// # Errors
+    /// When there is no such page, or what was behind the memory is gone.
+    pub(crate) unsafe fn put_back(
+        &self,
+        numbers: &[u64],
+        source: impl Fn(u64) -> *const u8,
+    ) -> Result<(), OutOfMemory> {
+        let last = numbers.iter().copied().max().unwrap_or_default();
+        self.slice(last.saturating_mul(PAGE), PAGE)?;
+        let page_at = |number: u64| self.region.as_ptr().wrapping_add((number * PAGE) as usize);
+        match self.copying {
+            Copying::Direct => {
+                for number in numbers {
+                    // SAFETY: the page lies in memory, for the last one does; the rest is the caller's promise.
+                    unsafe { page_at(*number).copy_from_nonoverlapping(source(*number), PAGE as usize) };
+                }
+                Ok(())
+            }
+            Copying::Kernel => numbers.chunks(MAX_VECTORS).try_for_each(|numbers| {
+                let entry = |base: *mut u8| libc::iovec { iov_base: base.cast(), iov_len: PAGE as usize };
+                let here: Vec<_> = numbers.iter().map(|number| entry(source(*number).cast_mut())).collect();
+                let there: Vec<_> = numbers.iter().map(|number| entry(page_at(*number))).collect();
+                let count = numbers.len() as libc::c_ulong;
+                // SAFETY: as above; the kernel checks every byte of both sides besides.
+                let copied = unsafe {
+                    libc::process_vm_writev(libc::getpid(), here.as_ptr(), count, there.as_ptr(), count, 0)
+                };
+                let whole = copied == (numbers.len() as isize) * PAGE as isize;
+                let address = numbers.first().map_or(0, |number| number * PAGE);
+                if whole { Ok(()) } else { Err(OutOfMemory { address, length: PAGE }) }
+            }),
+        }
+    }
+
+    /// Whether a page has the bytes that are at `other`.
+    ///
+    /// # Safety
+    /// `other` is a readable page that nobody writes.
+    ///
+    /// # Errors
+    /// When there is no such page, or what was behind it is gone.
+    pub(crate) unsafe fn is_like(&self, number: u64, other: *const u8) -> Result<bool, OutOfMemory> {
+        let mut mine = [0; PAGE as usize];
+        self.read(number.saturating_mul(PAGE), &mut mine)?;
+        // SAFETY: the caller's promise.
+        let other = unsafe { std::slice::from_raw_parts(other, PAGE as usize) };
+        Ok(mine == *other)
+    }
+
+    /// Gives back what the host keeps for pages: they are then as they were mapped.
+    ///
+    /// # Errors
+    /// The host's.
+    pub(crate) fn discard(&self, first_page: u64, count: u64) -> io::Result<()> {
+        self.reservation.discard(first_page * PAGE, count * PAGE)
     }
 
     /// What the tender itself has written, where that is kept.

@@ -5,6 +5,7 @@ use coracle::call::raw;
 use coracle::hypercall::call::{Call, MAX_BYTES};
 use coracle::hypercall::error::CallError;
 use coracle::hypercall::event::EventSources;
+use coracle::hypercall::invocation::Invocation;
 use coracle::hypercall::memory::{GuestAddress, GuestSlice, LARGE_PAGE, PAGE};
 
 /// The end of the heap: memory that nobody uses, for calls to spoil.
@@ -100,7 +101,12 @@ pub fn tamed([number, a0, a1, a2, a3]: [u64; 5]) -> [u64; 5] {
     let moved = arena().address.0 + a0 % PAGE;
     match Call::from_number(number) {
         Some(Call::Exit | Call::Panic) => [Call::Nothing as u64, a0, a1, a2, a3],
-        Some(Call::Entropy | Call::ConsoleRead) if would_hurt(a0, a1) => [number, moved, a1, a2, a3],
+        // With an outcome it would end the guest too.
+        Some(Call::Respond) => [number, a0 | 2, a1, a2, a3],
+        Some(Call::Ready) if would_hurt(a0, size_of::<Invocation>() as u64) => [number, moved, a1, a2, a3],
+        Some(Call::Entropy | Call::ConsoleRead | Call::Input) if would_hurt(a0, a1) => {
+            [number, moved, a1, a2, a3]
+        }
         Some(Call::MemoryRights) if would_hurt(a0, a1) => {
             let page = arena().address.0 + a0 % LARGE_PAGE / PAGE * PAGE;
             [number, page, a1, a2, a3]

@@ -1,0 +1,80 @@
+//! One run of a program for a caller.
+
+use super::{End, Instance, Origin};
+use crate::calls::{AtReady, Caller, Context, LogEntry, Outside, Requests};
+use crate::guest::Guest;
+use crate::kvm::{Dead, Kicker};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+impl Instance {
+    /// Runs a program that was just booted until it is ready.
+    pub(crate) fn initialise(&mut self, caller: &mut dyn Caller, limit: Duration) -> End {
+        self.state.at_ready = AtReady::Stop;
+        let deadline = Instant::now().checked_add(limit);
+        self.with_caller(caller, &mut |_| {}, deadline, None)
+    }
+
+    /// Runs an instance that is as its snapshot is, once, for a caller. Afterwards it is to be
+    /// [reset](Self::reset), or thrown away.
+    ///
+    /// `requests` lets another thread end the run. The thread has the [kick
+    /// signal](crate::kvm::kick_signal) unblocked until this returns, and may get it once more later.
+    pub fn call(
+        &mut self,
+        caller: &mut dyn Caller,
+        log: &mut dyn FnMut(&LogEntry<'_>),
+        deadline: Option<Instant>,
+        requests: Option<&Arc<Requests>>,
+    ) -> End {
+        if let Err(end) = self.begin(&mut Outside::Caller(caller), log) {
+            return end;
+        }
+        self.with_caller(caller, log, deadline, requests)
+    }
+
+    /// Hands the guest its invocation, where it waits for one.
+    pub(super) fn begin(
+        &mut self,
+        outside: &mut Outside<'_>,
+        log: &mut dyn FnMut(&LogEntry<'_>),
+    ) -> Result<(), End> {
+        let Origin::Snapshot(snapshot) = &self.origin else { return Ok(()) };
+        let Some(invocation) = snapshot.invocation else { return Ok(()) };
+        let mut context = Context {
+            guest: Guest::new(self.machine.memory(), self.tables.root),
+            places: &self.places,
+            physical: &self.physical,
+            root: self.tables.root,
+            outside: outside.again(),
+            log,
+        };
+        self.state.begin(invocation, &mut context).map_err(|error| End::Dead(Dead::Invocation(error)))
+    }
+
+    fn with_caller(
+        &mut self,
+        caller: &mut dyn Caller,
+        log: &mut dyn FnMut(&LogEntry<'_>),
+        deadline: Option<Instant>,
+        requests: Option<&Arc<Requests>>,
+    ) -> End {
+        let kicker = match Kicker::of_this_thread() {
+            Ok(kicker) => kicker,
+            Err(error) => return End::Dead(Dead::NoTimer(error.raw_os_error().unwrap_or_default())),
+        };
+        self.state.events.deadline = deadline;
+        if let Some(deadline) = deadline {
+            kicker.kick_by(deadline);
+        }
+        if let Some(requests) = requests {
+            self.state.events.requests = Arc::clone(requests);
+            requests.open(&kicker);
+        }
+        let end = self.until_end(&mut Outside::Caller(caller), log, &kicker);
+        if requests.is_some() {
+            self.state.events.requests.close();
+        }
+        end
+    }
+}

@@ -1,0 +1,151 @@
+//! The memory of a snapshot, shared by all instances that are made of it.
+
+use super::format::Run;
+use crate::memory::{Copying, Reservation, words};
+use crate::paging::{EntryMemory, from_bits};
+use coracle_hypercall::memory::PAGE;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use x86_64::structures::paging::page_table::PageTableEntry;
+
+/// Pages in a file, and copies of them to compare with and to copy from.
+///
+/// An instance maps the file. The tender itself never touches that mapping of a file that somebody may
+/// cut: it reads the pages that it needs once, by position, and keeps them.
+#[derive(Debug)]
+pub(crate) struct Base {
+    file: File,
+    size: u64,
+    runs: Vec<Placed>,
+    /// What [`page`](Self::page) hands out.
+    copies: Reservation,
+    /// Which pages have been copied; `None` where the copies are the file itself, sealed.
+    loaded: Option<Box<[AtomicU64]>>,
+    loading: Mutex<()>,
+}
+
+/// A run, and where its pages are in the file.
+#[derive(Debug, Clone, Copy)]
+struct Placed {
+    first: u64,
+    count: u64,
+    offset: u64,
+}
+
+impl Base {
+    /// The memory of `size` bytes whose `runs` are in the file, from `offset` on. They ascend within the
+    /// memory. `sealed` says that the file can neither be changed nor cut.
+    pub(crate) fn new(file: File, sealed: bool, size: u64, offset: u64, runs: &[Run]) -> io::Result<Base> {
+        let mut at = offset;
+        let mut placed = Vec::with_capacity(runs.len());
+        for run in runs {
+            placed.push(Placed { first: run.first, count: run.count, offset: at });
+            at += run.count * PAGE;
+        }
+        let copies = Reservation::new(size)?;
+        copies.open()?;
+        if sealed {
+            for run in &placed {
+                let (from, length) = (run.first * PAGE, run.count * PAGE);
+                copies.map(from, length, &file, run.offset, libc::PROT_READ, libc::MAP_SHARED)?;
+            }
+        }
+        let loaded = (!sealed).then(|| (0..words(size)).map(|_| AtomicU64::new(0)).collect());
+        Ok(Base { file, size, runs: placed, copies, loaded, loading: Mutex::new(()) })
+    }
+
+    /// The bytes of memory.
+    pub(crate) fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// How the tender gets at the memory of an instance.
+    pub(crate) fn copying(&self) -> Copying {
+        if self.loaded.is_some() { Copying::Kernel } else { Copying::Direct }
+    }
+
+    /// Address space with this memory, of which every page that is written becomes a copy.
+    pub(crate) fn map(&self) -> io::Result<Reservation> {
+        let reservation = Reservation::new(self.size)?;
+        reservation.open()?;
+        let rights = libc::PROT_READ | libc::PROT_WRITE;
+        for run in &self.runs {
+            let (from, length) = (run.first * PAGE, run.count * PAGE);
+            reservation.map(from, length, &self.file, run.offset, rights, libc::MAP_PRIVATE)?;
+        }
+        Ok(reservation)
+    }
+
+    /// The bytes of a page, which stay as they are as long as this lives.
+    ///
+    /// # Errors
+    /// When the page is beyond the memory or cannot be read.
+    pub(crate) fn page(&self, number: u64) -> io::Result<*const u8> {
+        if number >= self.size / PAGE {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let page = self.copies.start().wrapping_add((number * PAGE) as usize);
+        if let Some(loaded) = &self.loaded {
+            let word = loaded.get((number / 64) as usize).ok_or(io::ErrorKind::InvalidInput)?;
+            let bit = 1 << (number % 64);
+            if word.load(Ordering::Acquire) & bit == 0 {
+                self.load(number, page)?;
+                word.fetch_or(bit, Ordering::Release);
+            }
+        }
+        Ok(page)
+    }
+
+    /// Reads a page from the file. One that is in no run is zero already.
+    fn load(&self, number: u64, to: *mut u8) -> io::Result<()> {
+        let Some(offset) = self.offset(number) else { return Ok(()) };
+        let mut bytes = [0; PAGE as usize];
+        self.file.read_exact_at(&mut bytes, offset)?;
+        // Two threads may both find the page absent: the second finds it loaded, and writes it again.
+        let _one = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(word) = self.loaded.as_ref().and_then(|loaded| loaded.get((number / 64) as usize))
+            && word.load(Ordering::Acquire) & 1 << (number % 64) == 0
+        {
+            // SAFETY: the page lies in the copies; nobody reads it before its bit is set, and whoever sets
+            // it does so after this.
+            unsafe { to.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+            word.fetch_or(1 << (number % 64), Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// Where a page is in the file.
+    fn offset(&self, number: u64) -> Option<u64> {
+        let next = self.runs.partition_point(|run| run.first <= number);
+        let run = self.runs.get(next.checked_sub(1)?)?;
+        let index = number - run.first;
+        (index < run.count).then(|| run.offset + index * PAGE)
+    }
+
+    /// Eight bytes at an address within one page.
+    pub(crate) fn read_u64(&self, address: u64) -> io::Result<u64> {
+        let at = address % PAGE;
+        if at > PAGE - 8 {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let page = self.page(address / PAGE)?.wrapping_add(at as usize);
+        let mut bytes = [0; 8];
+        // SAFETY: the eight bytes lie in the page, which nobody writes any more.
+        unsafe { page.copy_to_nonoverlapping(bytes.as_mut_ptr(), bytes.len()) };
+        Ok(u64::from_le_bytes(bytes))
+    }
+}
+
+impl EntryMemory for &Base {
+    fn entry(&self, address: u64) -> Result<PageTableEntry, crate::memory::OutOfMemory> {
+        let out = crate::memory::OutOfMemory { address, length: 8 };
+        self.read_u64(address).map(from_bits).map_err(|_| out)
+    }
+
+    fn set_entry(&mut self, address: u64, _: &PageTableEntry) -> Result<(), crate::memory::OutOfMemory> {
+        Err(crate::memory::OutOfMemory { address, length: 8 })
+    }
+}

@@ -1,0 +1,173 @@
+//! A guest as it was when it was ready, to make instances of.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `format` | the file's format |
+//! | `take` | runs a program until it is ready and keeps what it is then |
+//! | `write` | puts that into a file |
+//! | `open` | finds it in a file and checks it |
+//! | `base` | its memory, shared by all instances |
+//! | `error` | why there is no snapshot |
+//!
+//! One that was just taken is such a file too, in memory, sealed.
+
+pub mod format;
+
+mod base;
+mod error;
+mod open;
+mod take;
+mod write;
+
+pub use error::{Refusal, ResumeError, SnapshotError, TakeError};
+pub use take::Said;
+
+pub(crate) use base::Base;
+
+use crate::cpu::saved::Saved;
+use crate::image::Image;
+use crate::kvm::{Host, Tables};
+use crate::layout::{Physical, Places};
+use coracle_hypercall::event::EventSources;
+use coracle_hypercall::note::{Permissions, Program};
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+use write::Head;
+
+/// A guest as it was when it was ready. It never changes; instances are made of it in any number.
+#[derive(Debug)]
+pub struct Snapshot {
+    pub(crate) host: Arc<Host>,
+    pub(crate) base: Base,
+    pub(crate) saved: Saved,
+    pub(crate) physical: Physical,
+    pub(crate) places: Places,
+    pub(crate) tables: Tables,
+    pub(crate) next_table: u64,
+    pub(crate) program: Program,
+    pub(crate) permissions: Permissions,
+    /// Where the guest waits for its invocation; `None` when it has not run yet.
+    pub(crate) invocation: Option<u64>,
+    pub(crate) subscribed: EventSources,
+    /// When its monotonic clock would have read zero.
+    pub(crate) clock_start: Instant,
+    name: PathBuf,
+    image: OnceLock<Option<Arc<Image>>>,
+    head: Head,
+    file: File,
+}
+
+impl Snapshot {
+    /// Opens a snapshot's file and checks its head: what it says of itself, the CPU that it needs, its
+    /// page tables. Its pages are mapped and not looked at.
+    ///
+    /// # Errors
+    /// Why it is not run here.
+    pub fn open(host: &Arc<Host>, path: &Path) -> Result<Snapshot, SnapshotError> {
+        let wrong = |refusal| SnapshotError { path: path.to_owned(), refusal };
+        let file = File::open(path).map_err(|error| wrong(error.into()))?;
+        open::open(host, file, false, None).map_err(wrong)
+    }
+
+    /// Whether a file begins as a snapshot does.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn is_one(file: &File) -> io::Result<bool> {
+        let mut magic = [0; format::MAGIC.len()];
+        match file.read_exact_at(&mut magic, 0) {
+            Ok(()) => Ok(magic == format::MAGIC),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Checks all bytes of a snapshot's file against its digests.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn verify(path: &Path, progress: impl FnMut(u64, u64)) -> Result<(), SnapshotError> {
+        open::verify(path, progress).map_err(|refusal| SnapshotError { path: path.to_owned(), refusal })
+    }
+
+    /// Writes it into a file, which is replaced when all of it is written.
+    ///
+    /// # Errors
+    /// The host's.
+    pub fn save(&self, path: &Path) -> io::Result<()> {
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let mut name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
+        name.push(format!(".{}.part", std::process::id()));
+        let part = directory.unwrap_or(Path::new(".")).join(name);
+        let file = OpenOptions::new().write(true).create_new(true).open(&part)?;
+        let done =
+            self.write_to(&file).and_then(|()| file.sync_all()).and_then(|()| std::fs::rename(&part, path));
+        if done.is_err() {
+            let _ = std::fs::remove_file(&part);
+        }
+        done
+    }
+
+    /// The same, in memory of this process: it no longer depends on its file, which somebody may cut, and
+    /// calls of its instances cost less. That reads all of it.
+    ///
+    /// # Errors
+    /// The host's; when the file was changed since it was opened.
+    pub fn into_memory(self) -> io::Result<Snapshot> {
+        let file = take::memory_file(c"coracle-snapshot")?;
+        self.write_to(&file)?;
+        take::seal(&file)?;
+        open::open(&self.host, file, true, self.image.get().and_then(Option::as_ref))
+            .map_err(io::Error::other)
+    }
+
+    /// What kind of program it is of.
+    #[must_use]
+    pub fn program(&self) -> Program {
+        self.program
+    }
+
+    /// The path of the image that it was made from, for messages.
+    #[must_use]
+    pub fn name(&self) -> &Path {
+        &self.name
+    }
+
+    /// The bytes of memory that each instance has.
+    #[must_use]
+    pub fn memory(&self) -> u64 {
+        self.base.size()
+    }
+
+    /// The bytes of its pages that are not all zero, which instances share.
+    #[must_use]
+    pub fn shared(&self) -> u64 {
+        self.head.header.page_count * coracle_hypercall::memory::PAGE
+    }
+
+    /// Whether the program has said that it is ready; else it is as it is before its first instruction.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.invocation.is_some()
+    }
+
+    /// The image, for crash reports: `None` when the snapshot does not have it.
+    #[must_use]
+    pub fn image(&self) -> Option<&Arc<Image>> {
+        self.image.get_or_init(|| self.embedded_image().ok().map(Arc::new)).as_ref()
+    }
+
+    fn embedded_image(&self) -> io::Result<Image> {
+        let (at, length) = (self.head.header.image_offset, self.head.header.image_length);
+        if length == 0 {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let file = take::memory_file(c"coracle-image")?;
+        write::copy(&self.file, at, length, &file, 0, &mut sha2::Digest::new())?;
+        Image::from_file(file, self.name.clone()).map_err(io::Error::other)
+    }
+}

@@ -1,0 +1,389 @@
+//! Finds a snapshot in a file and checks what it says of itself. The file is hostile: see
+//! THREAT-MODEL.md for what remains of that afterwards.
+
+use super::base::Base;
+use super::format::{
+    BACKEND_KVM, Cpuid, Header, LONGEST_NAME, MAGIC, MOST_CPUID, MOST_RUNS, READY, Range, Run, VERSION,
+};
+use super::write::Head;
+use super::{Refusal, Snapshot};
+use crate::cpu::saved::{Saved, Segments};
+use crate::cpu::{descriptors, stub};
+use crate::image::Image;
+use crate::kvm::{Host, Tables};
+use crate::layout::{
+    BOOT, EDIT_LIST, ENTRY, Extent, FAULT_STACK, PAGE_TABLES, Physical, Places, TABLES, TARGET_OFFSET,
+};
+use crate::memory::{Memory, OutOfMemory};
+use crate::paging::{EntryMemory, leaves};
+use crate::registers::Registers;
+use coracle_hypercall::event::EventSources;
+use coracle_hypercall::memory::{LARGE_PAGE, PAGE, Rights};
+use coracle_hypercall::note::{Permissions, Program};
+use coracle_hypercall::version;
+use sha2::{Digest, Sha256};
+use std::cell::Cell;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::mem::offset_of;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+use x86_64::structures::paging::page_table::PageTableEntry;
+use zerocopy::{FromBytes, FromZeros, IntoBytes};
+
+/// Opens the snapshot in a file. `sealed` says that nobody can change or cut it.
+pub(super) fn open(
+    host: &Arc<Host>,
+    file: File,
+    sealed: bool,
+    image: Option<&Arc<Image>>,
+) -> Result<Snapshot, Refusal> {
+    let head = read_head(&file)?;
+    let header = &head.header;
+    if header.abi.major != version::CURRENT.major || header.abi.minor > version::CURRENT.minor {
+        return Err(Refusal::Contract(header.abi));
+    }
+    if header.backend != BACKEND_KVM {
+        return Err(Refusal::Backend(header.backend));
+    }
+    check_cpu(host, &head)?;
+    if header.memory > host.most_memory() {
+        return Err(Refusal::Memory(header.memory));
+    }
+    let (physical, places) = place(header)?;
+    let tables = Tables { root: PAGE_TABLES, system: places.system.start };
+    let room = physical.page_tables();
+    if !header.next_table.is_multiple_of(PAGE)
+        || header.next_table <= room.start
+        || header.next_table > room.end()
+    {
+        return Err(malformed("its page tables lie elsewhere"));
+    }
+    let permissions = Permissions::from_bits(header.permissions).ok_or(malformed("unknown permissions"))?;
+    let program = Program::from_number(header.program).ok_or(malformed("an unknown kind of program"))?;
+    let subscribed = EventSources::from_bits(header.subscribed).ok_or(malformed("unknown events"))?;
+    let saved = Saved {
+        registers: Registers::from_array(header.registers),
+        segments: Segments { selectors: header.selectors, fs_base: header.fs_base, gs_base: header.gs_base },
+    };
+    if !saved.segments.is_sound() || saved.registers.rip >> 47 != 0 {
+        return Err(malformed("registers that no program can have"));
+    }
+    let ready = header.flags & READY != 0;
+    let past = Instant::now().checked_sub(Duration::from_nanos(header.monotonic_ns));
+    let base = Base::new(file.try_clone()?, sealed, header.memory, header.data_offset, &head.runs)?;
+    if base.read_u64(BOOT + TARGET_OFFSET)? != saved.registers.rip {
+        return Err(malformed("a way back that leads elsewhere"));
+    }
+    check_system(&base, &places)?;
+    check_tables(&base, &physical, &places, permissions)?;
+    Ok(Snapshot {
+        host: Arc::clone(host),
+        base,
+        saved,
+        physical,
+        places,
+        tables,
+        next_table: header.next_table,
+        program,
+        permissions,
+        invocation: ready.then_some(header.invocation),
+        subscribed,
+        clock_start: past.ok_or(malformed("its clock is further than this machine's can be"))?,
+        name: PathBuf::from(OsString::from_vec(head.name.clone())),
+        image: image.map_or_else(OnceLock::new, |image| OnceLock::from(Some(Arc::clone(image)))),
+        head,
+        file,
+    })
+}
+
+/// Checks all bytes of a file.
+pub(super) fn verify(path: &Path, mut progress: impl FnMut(u64, u64)) -> Result<(), Refusal> {
+    let file = File::open(path)?;
+    let head = read_head(&file)?;
+    let mut digest = Sha256::new();
+    let mut bytes = vec![0; 1 << 20];
+    let (mut at, end) = (head.header.data_offset, head.header.image_offset + head.header.image_length);
+    while at < end {
+        let length = (end - at).min(bytes.len() as u64);
+        let part = bytes.get_mut(..length as usize).unwrap_or_default();
+        file.read_exact_at(part, at)?;
+        digest.update(&*part);
+        at += length;
+        progress(at, end);
+    }
+    let digest: [u8; 32] = digest.finalize().into();
+    if digest == head.header.body_digest { Ok(()) } else { Err(Refusal::Body) }
+}
+
+fn malformed(what: &'static str) -> Refusal {
+    Refusal::Malformed(what)
+}
+
+/// Reads all before the pages, and checks lengths and digest.
+fn read_head(file: &File) -> Result<Head, Refusal> {
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(Refusal::NotASnapshot);
+    }
+    let actual = metadata.len();
+    let mut header = Header::new_zeroed();
+    let length = Header::LENGTH.min(actual) as usize;
+    let start = header.as_mut_bytes().get_mut(..length).unwrap_or_default();
+    file.read_exact_at(start, 0)?;
+    if header.magic != MAGIC {
+        return Err(Refusal::NotASnapshot);
+    }
+    if length as u64 != Header::LENGTH {
+        return Err(Refusal::Length { expected: Header::LENGTH, actual });
+    }
+    if header.version != VERSION {
+        return Err(Refusal::Version(header.version));
+    }
+    if header.cpuid_count > MOST_CPUID || header.run_count > MOST_RUNS || header.name_length > LONGEST_NAME {
+        return Err(malformed("its tables are too long"));
+    }
+    let cpuid_length = header.cpuid_count as usize * size_of::<Cpuid>();
+    let runs_length = header.run_count as usize * size_of::<Run>();
+    let tables = cpuid_length + runs_length + header.name_length as usize;
+    let data_offset = (Header::LENGTH + tables as u64).next_multiple_of(PAGE);
+    let image_offset = header.page_count.checked_mul(PAGE).and_then(|pages| pages.checked_add(data_offset));
+    if header.data_offset != data_offset || Some(header.image_offset) != image_offset {
+        return Err(malformed("its parts lie elsewhere than they should"));
+    }
+    let expected = header.image_offset.checked_add(header.image_length);
+    let expected = expected.ok_or(malformed("its image is too long"))?;
+    if expected != actual {
+        return Err(Refusal::Length { expected, actual });
+    }
+    let mut bytes = vec![0; data_offset as usize];
+    file.read_exact_at(&mut bytes, 0)?;
+    check_digest(&mut bytes, &header)?;
+    parse(&bytes, header, [cpuid_length, runs_length])
+}
+
+/// Checks the digest of the head, which is not a part of itself.
+fn check_digest(bytes: &mut [u8], header: &Header) -> Result<(), Refusal> {
+    let at = offset_of!(Header, head_digest);
+    if let Some(own) = bytes.get_mut(at..at + header.head_digest.len()) {
+        own.fill(0);
+    }
+    let digest: [u8; 32] = Sha256::digest(&*bytes).into();
+    if digest == header.head_digest { Ok(()) } else { Err(Refusal::Head) }
+}
+
+fn parse(bytes: &[u8], header: Header, [cpuid, runs]: [usize; 2]) -> Result<Head, Refusal> {
+    let short = || malformed("its tables are too short");
+    let rest = bytes.get(size_of::<Header>()..).ok_or_else(short)?;
+    let (cpuid, rest) = rest.split_at_checked(cpuid).ok_or_else(short)?;
+    let (runs, rest) = rest.split_at_checked(runs).ok_or_else(short)?;
+    let name = rest.get(..header.name_length as usize).ok_or_else(short)?;
+    let items = |_| malformed("its tables are too short");
+    let head = Head {
+        header,
+        cpuid: table(cpuid).map_err(items)?,
+        runs: table(runs).map_err(items)?,
+        name: name.to_vec(),
+    };
+    check_runs(&head)?;
+    Ok(head)
+}
+
+/// Copies a table out of bytes, whatever their alignment.
+fn table<T: FromBytes>(bytes: &[u8]) -> Result<Vec<T>, ()> {
+    bytes.chunks(size_of::<T>().max(1)).map(|item| T::read_from_bytes(item).map_err(|_| ())).collect()
+}
+
+/// Runs ascend within the memory and are as many pages as the header says.
+fn check_runs(head: &Head) -> Result<(), Refusal> {
+    let pages = head.header.memory / PAGE;
+    let (mut end, mut count) = (0_u64, 0_u64);
+    for run in &head.runs {
+        let after = run.first.checked_add(run.count).filter(|after| *after <= pages);
+        let after = after.ok_or(malformed("pages beyond its memory"))?;
+        if run.count == 0 || run.first < end {
+            return Err(malformed("pages that are not in order"));
+        }
+        (end, count) = (after, count + run.count);
+    }
+    if count == head.header.page_count { Ok(()) } else { Err(malformed("more or fewer pages than it names")) }
+}
+
+/// Every feature that the guest has seen must be here, and the state of the vector units laid out alike.
+fn check_cpu(host: &Host, head: &Head) -> Result<(), Refusal> {
+    let here = host.cpuid_entries();
+    for wanted in &head.cpuid {
+        let found = here.iter().find(|entry| entry.leaf == wanted.leaf && entry.subleaf == wanted.subleaf);
+        let same = found.is_some_and(|found| {
+            let features = matches!(wanted.leaf, 1 | 7 | 0x8000_0001);
+            found.values == wanted.values || features && has_all(found, wanted)
+        });
+        if !same && matters(wanted.leaf) {
+            return Err(Refusal::Cpu(difference(found, wanted)));
+        }
+    }
+    if head.header.xcr0 != host.features().xcr0 {
+        let (there, here) = (head.header.xcr0, host.features().xcr0);
+        return Err(Refusal::Cpu(format!("vector state {there:#x}, and this one has {here:#x}")));
+    }
+    Ok(())
+}
+
+/// Leaves whose values tell what a program may do: not the vendor's name and model, nor sizes of caches
+/// and addresses.
+fn matters(leaf: u32) -> bool {
+    matches!(leaf, 1 | 7 | 0xd | 0x8000_0001)
+}
+
+/// Whether `found` has every feature bit of `wanted`. Of leaf 1, eax and ebx are no features.
+fn has_all(found: &Cpuid, wanted: &Cpuid) -> bool {
+    let first = if wanted.leaf == 1 { 2 } else { 0 };
+    let pairs = found.values.iter().zip(&wanted.values).skip(first);
+    pairs.into_iter().all(|(found, wanted)| wanted & !found == 0)
+}
+
+/// What a CPU lacks, in words as far as there are some.
+fn difference(found: Option<&Cpuid>, wanted: &Cpuid) -> String {
+    let missing: Vec<String> = wanted
+        .values
+        .iter()
+        .enumerate()
+        .filter_map(|(index, value)| {
+            let here = found.and_then(|found| found.values.get(index)).copied().unwrap_or_default();
+            let register = ["eax", "ebx", "ecx", "edx"].get(index)?;
+            (value & !here != 0).then(|| format!("{register} {:#x}", value & !here))
+        })
+        .collect();
+    let leaf = wanted.leaf;
+    if missing.is_empty() {
+        format!("another layout of CPUID leaf {leaf:#x}")
+    } else {
+        format!("features that this one lacks (CPUID leaf {leaf:#x}: {})", missing.join(", "))
+    }
+}
+
+/// Memory is divided as the tender divides it, and places lie where it might have put them.
+fn place(header: &Header) -> Result<(Physical, Places), Refusal> {
+    if header.memory == 0
+        || !header.memory.is_multiple_of(LARGE_PAGE)
+        || header.image_pages == 0
+        || !header.image_pages.is_multiple_of(PAGE)
+    {
+        return Err(malformed("its memory is not whole pages"));
+    }
+    let physical = Physical::divide(header.memory, header.image_pages)
+        .map_err(|_| malformed("its memory does not hold its image"))?;
+    let lengths = [physical.image.length, physical.stack.length, physical.heap.length, physical.system_end];
+    let mut taken: Vec<(u64, u64)> = Vec::new();
+    for (range, length) in header.places.iter().zip(lengths) {
+        let Range { start, .. } = *range;
+        let end = start.checked_add(length).filter(|end| *end < 1 << 47 && range.length == length);
+        let end = end.filter(|_| start.is_multiple_of(PAGE) && start >= 2 * PAGE);
+        taken.push((start, end.ok_or(malformed("places that no instance has"))?));
+    }
+    taken.sort_unstable();
+    if taken.is_sorted_by(|a, b| a.1 <= b.0) {
+        let extent = |range: Range| Extent { start: range.start, length: range.length };
+        let [image, stack, heap, system] = header.places.map(extent);
+        if header.boot.checked_add(2 * PAGE) != Some(image.start) || header.stack_skip >= PAGE {
+            return Err(malformed("places that no instance has"));
+        }
+        let (boot, bias, stack_skip) = (header.boot, header.bias, header.stack_skip);
+        return Ok((physical, Places { boot, bias, image, stack, heap, system, stack_skip }));
+    }
+    Err(malformed("places that overlap"))
+}
+
+/// What runs at CPL 0, and what the CPU finds it by, is what the tender would have written.
+fn check_system(base: &Base, places: &Places) -> Result<(), Refusal> {
+    let unsound = |_| malformed("no room for its tables");
+    let own = Memory::new(LARGE_PAGE).map_err(|error| Refusal::Read(io::Error::other(error)))?;
+    descriptors::write(&own, places.system.start).map_err(unsound)?;
+    stub::write(&own).map_err(unsound)?;
+    for at in (TABLES..FAULT_STACK).step_by(8) {
+        if base.read_u64(at)? != own.read_u64(at).map_err(unsound)? {
+            return Err(malformed("code at CPL 0 or descriptors that are not the tender's"));
+        }
+    }
+    if base.read_u64(EDIT_LIST)? != 0 {
+        return Err(malformed("changes of page tables that wait to be made"));
+    }
+    Ok(())
+}
+
+/// Tables as the snapshot has them, read no more often than sound ones need.
+struct Bounded<'b> {
+    base: &'b Base,
+    end: u64,
+    left: Cell<u64>,
+}
+
+impl EntryMemory for Bounded<'_> {
+    fn entry(&self, address: u64) -> Result<PageTableEntry, OutOfMemory> {
+        let out = OutOfMemory { address, length: 8 };
+        if address < PAGE_TABLES || address >= self.end {
+            return Err(out);
+        }
+        self.left.set(self.left.get().checked_sub(1).ok_or(out)?);
+        (&self.base).entry(address)
+    }
+
+    fn set_entry(&mut self, address: u64, _: &PageTableEntry) -> Result<(), OutOfMemory> {
+        Err(OutOfMemory { address, length: 8 })
+    }
+}
+
+/// The guest gets at nothing that the tender would not have given it: every page is the one that belongs
+/// there, the system place is not the guest's, and nothing is writable and executable.
+fn check_tables(
+    base: &Base,
+    physical: &Physical,
+    places: &Places,
+    permissions: Permissions,
+) -> Result<(), Refusal> {
+    let tables = physical.page_tables();
+    let entries = tables.length / 8;
+    let bounded = Bounded { base, end: tables.end(), left: Cell::new(entries.saturating_mul(8)) };
+    let unsound = |_| malformed("page tables that lead out of its memory");
+    let own = [
+        (Extent { start: places.boot, length: PAGE }, BOOT, Rights::READ),
+        (Extent { start: places.entry(), length: PAGE }, ENTRY, Rights::READ | Rights::EXECUTE),
+        (places.image, physical.image.start, Rights::all()),
+        (places.stack, physical.stack.start, Rights::all()),
+        (places.heap, physical.heap.start, Rights::all()),
+    ];
+    for leaf in leaves(&bounded, PAGE_TABLES).map_err(unsound)? {
+        let found = leaf.translation;
+        if found.rights.contains(Rights::WRITE | Rights::EXECUTE) {
+            return Err(malformed("a page that is writable and executable"));
+        }
+        if !found.user {
+            let place = places.system.contains(leaf.address);
+            if !place || found.physical != leaf.address - places.system.start || leaf.size != PAGE {
+                return Err(malformed("a page of the system's in another place"));
+            }
+            continue;
+        }
+        let right = own.iter().any(|(place, start, rights)| {
+            place.contains(leaf.address)
+                && leaf.size <= place.end() - leaf.address
+                && found.physical == start + (leaf.address - place.start)
+                && rights.contains(found.rights)
+        });
+        if !right {
+            return Err(malformed("a page that is not the guest's"));
+        }
+        let code = !places.image.contains(leaf.address) && leaf.address != places.entry();
+        if code
+            && found.rights.contains(Rights::EXECUTE)
+            && !permissions.contains(Permissions::CODE_AT_RUN_TIME)
+        {
+            return Err(malformed("code made at run time, which its image does not ask for"));
+        }
+    }
+    Ok(())
+}
