@@ -86,6 +86,7 @@ impl Instance {
         if !std::mem::take(&mut self.cleaner.found) {
             self.find_written()?;
         }
+        snapshot.learn_hot(&self.cleaner.pages);
         let let_go = self.search(base)?;
         self.copy_back(base)?;
         let edits = self.change_tables_back(base)?;

@@ -30,6 +30,7 @@ use crate::kvm::{Host, Tables};
 use crate::layout::{Physical, Places};
 use coracle_hypercall::event::EventSources;
 use coracle_hypercall::note::{Permissions, Program};
+use format::Run;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -55,6 +56,8 @@ pub struct Snapshot {
     pub(crate) subscribed: EventSources,
     /// When its monotonic clock would have read zero.
     pub(crate) clock_start: Instant,
+    /// Pages that runs write to, as the first one did.
+    hot: OnceLock<Vec<Run>>,
     name: PathBuf,
     image: OnceLock<Option<Arc<Image>>>,
     head: Head,
@@ -125,6 +128,16 @@ impl Snapshot {
             .map_err(io::Error::other)
     }
 
+    /// Learns which pages a run writes to, from the first that is known.
+    pub(crate) fn learn_hot(&self, pages: &[u64]) {
+        self.hot.get_or_init(|| join(pages.iter().take(MOST_HOT)));
+    }
+
+    /// The pages that runs write to, as far as that is known.
+    pub(crate) fn hot(&self) -> &[Run] {
+        self.hot.get().map(Vec::as_slice).unwrap_or_default()
+    }
+
     /// What kind of program it is of.
     #[must_use]
     pub fn program(&self) -> Program {
@@ -169,5 +182,31 @@ impl Snapshot {
         let file = take::memory_file(c"coracle-image")?;
         write::copy(&self.file, at, length, &file, 0, &mut sha2::Digest::new())?;
         Image::from_file(file, self.name.clone()).map_err(io::Error::other)
+    }
+}
+
+/// The most pages that every new instance gets copies of before it runs.
+const MOST_HOT: usize = 256;
+
+/// Pages in ascending order as runs.
+fn join<'a>(pages: impl Iterator<Item = &'a u64>) -> Vec<Run> {
+    let mut runs: Vec<Run> = Vec::new();
+    for &page in pages {
+        match runs.last_mut() {
+            Some(last) if last.first + last.count == page => last.count += 1,
+            _ => runs.push(Run { first: page, count: 1 }),
+        }
+    }
+    runs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Run, join};
+
+    #[test]
+    fn pages_that_follow_each_other_are_one_run() {
+        let run = |first, count| Run { first, count };
+        assert_eq!(join([1, 2, 3, 7, 9, 10].iter()), [run(1, 3), run(7, 1), run(9, 2)]);
     }
 }
