@@ -27,6 +27,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::mem::offset_of;
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -75,7 +76,8 @@ pub(super) fn open(
     }
     let ready = header.flags & READY != 0;
     let past = Instant::now().checked_sub(Duration::from_nanos(header.monotonic_ns));
-    let base = Base::new(file.try_clone()?, sealed, header.memory, header.data_offset, &head.runs)?;
+    let end = head.runs.last().map_or(0, |run| (run.first + run.count) * PAGE);
+    let base = Base::new(file.try_clone()?, sealed, header.data_offset, header.memory, end)?;
     if base.read_u64(BOOT + TARGET_OFFSET)? != saved.registers.rip {
         return Err(malformed("a way back that leads elsewhere"));
     }
@@ -106,19 +108,55 @@ pub(super) fn open(
 pub(super) fn verify(path: &Path, mut progress: impl FnMut(u64, u64)) -> Result<(), Refusal> {
     let file = File::open(path)?;
     let head = read_head(&file)?;
+    let header = &head.header;
+    let mut parts: Vec<(u64, u64)> = head
+        .runs
+        .iter()
+        .map(|run| (header.data_offset + run.first * PAGE, run.count * PAGE))
+        .chain([(header.image_offset, header.image_length)])
+        .collect();
+    let total = parts.iter().map(|(_, length)| length).sum();
+    let (mut done, mut end) = (0, header.data_offset);
     let mut digest = Sha256::new();
     let mut bytes = vec![0; 1 << 20];
-    let (mut at, end) = (head.header.data_offset, head.header.image_offset + head.header.image_length);
-    while at < end {
-        let length = (end - at).min(bytes.len() as u64);
-        let part = bytes.get_mut(..length as usize).unwrap_or_default();
-        file.read_exact_at(part, at)?;
-        digest.update(&*part);
-        at += length;
-        progress(at, end);
+    for (mut at, mut left) in parts.drain(..) {
+        check_zero(&file, end, at)?;
+        while left > 0 {
+            let length = left.min(bytes.len() as u64);
+            let part = bytes.get_mut(..length as usize).unwrap_or_default();
+            file.read_exact_at(part, at)?;
+            digest.update(&*part);
+            (at, left, done) = (at + length, left - length, done + length);
+            progress(done, total);
+        }
+        end = at;
     }
     let digest: [u8; 32] = digest.finalize().into();
     if digest == head.header.body_digest { Ok(()) } else { Err(Refusal::Body) }
+}
+
+/// Nothing but zeros lies between two places of a file. Holes are passed over.
+fn check_zero(file: &File, mut at: u64, end: u64) -> Result<(), Refusal> {
+    let mut bytes = vec![0; 1 << 16];
+    while at < end {
+        let from = libc::off_t::try_from(at).map_err(io::Error::other)?;
+        // SAFETY: the call takes numbers alone.
+        let data = unsafe { libc::lseek(file.as_raw_fd(), from, libc::SEEK_DATA) };
+        // Where the file system knows no holes, all is data. Where there is no more data, nothing is left.
+        at = match u64::try_from(data) {
+            Ok(data) => data,
+            Err(_) if io::Error::last_os_error().raw_os_error() == Some(libc::ENXIO) => return Ok(()),
+            Err(_) => at,
+        };
+        let length = end.saturating_sub(at).min(bytes.len() as u64);
+        let part = bytes.get_mut(..length as usize).unwrap_or_default();
+        file.read_exact_at(part, at)?;
+        if part.iter().any(|byte| *byte != 0) {
+            return Err(Refusal::Body);
+        }
+        at += length;
+    }
+    Ok(())
 }
 
 fn malformed(what: &'static str) -> Refusal {
@@ -152,7 +190,7 @@ fn read_head(file: &File) -> Result<Head, Refusal> {
     let runs_length = header.run_count as usize * size_of::<Run>();
     let tables = cpuid_length + runs_length + header.name_length as usize;
     let data_offset = (Header::LENGTH + tables as u64).next_multiple_of(PAGE);
-    let image_offset = header.page_count.checked_mul(PAGE).and_then(|pages| pages.checked_add(data_offset));
+    let image_offset = header.memory.checked_add(data_offset);
     if header.data_offset != data_offset || Some(header.image_offset) != image_offset {
         return Err(malformed("its parts lie elsewhere than they should"));
     }
