@@ -12,6 +12,7 @@ pub mod paging;
 pub mod probe;
 pub mod registers;
 pub mod report;
+pub mod runnable;
 pub mod snapshot;
 pub mod text;
 
