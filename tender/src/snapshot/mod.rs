@@ -6,6 +6,7 @@
 //! | `take` | runs a program until it is ready and keeps what it is then |
 //! | `write` | puts that into a file |
 //! | `open` | finds it in a file and checks it |
+//! | `inspect` | shows what a file says |
 //! | `embedded` | the image within it |
 //! | `base` | its memory, shared by all instances |
 //! | `error` | why there is no snapshot |
@@ -17,11 +18,13 @@ pub mod format;
 mod base;
 mod embedded;
 mod error;
+mod inspect;
 mod open;
 mod take;
 mod write;
 
 pub use error::{Refusal, ResumeError, SnapshotError, TakeError};
+pub use inspect::Inspection;
 pub use take::Said;
 
 pub(crate) use base::Base;
