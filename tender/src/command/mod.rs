@@ -2,6 +2,7 @@
 
 mod doctor;
 mod generate;
+mod guest;
 mod inspect;
 mod manual;
 mod run;
