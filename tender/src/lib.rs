@@ -9,6 +9,7 @@ pub mod kvm;
 pub mod layout;
 pub mod memory;
 pub mod paging;
+pub mod pool;
 pub mod probe;
 pub mod registers;
 pub mod report;

@@ -33,6 +33,7 @@ impl Request {
 pub struct Requests {
     made: AtomicU64,
     closed: AtomicBool,
+    cancelled: AtomicBool,
     /// What kicks the thread that runs the guest, once one does.
     kicker: OnceLock<Arc<Kicker>>,
 }
@@ -42,6 +43,22 @@ impl Requests {
     /// the guest has ended already.
     pub fn make(&self, request: Request) -> bool {
         self.made.fetch_or(request.source().bits(), Ordering::SeqCst);
+        self.kick()
+    }
+
+    /// Ends the guest, whatever it has subscribed to. Answers as [`make`](Self::make) does.
+    pub fn cancel(&self) -> bool {
+        self.cancelled.store(true, Ordering::SeqCst);
+        self.kick()
+    }
+
+    /// Whether the guest is to end in any case.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::SeqCst)
+    }
+
+    fn kick(&self) -> bool {
         // Where nobody runs the guest yet, whoever will looks for requests first.
         let Some(kicker) = self.kicker.get() else { return !self.is_closed() };
         kicker.arm(Duration::ZERO);
@@ -77,6 +94,8 @@ pub enum Stop {
     TimeOut,
     /// It is asked to, and has not subscribed to be told so.
     Asked(Request),
+    /// Nobody wants its answer any more.
+    Cancelled,
 }
 
 /// What one guest has subscribed to, what is pending for it, and its deadline.
@@ -111,6 +130,9 @@ impl Events {
     pub fn stop(&self) -> Option<Stop> {
         if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             return Some(Stop::TimeOut);
+        }
+        if self.requests.is_cancelled() {
+            return Some(Stop::Cancelled);
         }
         let unwanted = self.pending() - self.subscribed;
         [Request::Terminate, Request::Interrupt]

@@ -41,13 +41,14 @@ impl State {
 
     /// Fills in the invocation, with as much of the input as its buffer holds.
     pub(crate) fn begin(&mut self, invocation: u64, context: &mut Context<'_>) -> Result<(), CallError> {
+        let deadline = self.events.deadline;
         let mut this: Invocation = context.guest.read_struct(invocation)?;
         (this.length, this.total) = match &mut context.outside {
             Outside::Streams(_) => (0, UNKNOWN_LENGTH),
             Outside::Caller(caller) => {
                 // What is there at once. The guest asks for the rest, and learns of errors then.
                 let total = caller.total().unwrap_or(UNKNOWN_LENGTH);
-                let held = if total == UNKNOWN_LENGTH { &[] } else { caller.input(None).unwrap_or(&[]) };
+                let held = if total == UNKNOWN_LENGTH { &[] } else { caller.input(deadline).unwrap_or(&[]) };
                 let count = this.buffer.length.min(held.len() as u64);
                 let part = held.get(..count as usize).unwrap_or_default();
                 context.guest.write(this.buffer.address, part)?;

@@ -4,6 +4,8 @@ use super::{End, Instance, Origin};
 use crate::calls::{AtReady, Caller, Context, LogEntry, Outside, Requests};
 use crate::guest::Guest;
 use crate::kvm::{Dead, Kicker};
+use coracle_hypercall::memory::PAGE;
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,10 +29,27 @@ impl Instance {
         deadline: Option<Instant>,
         requests: Option<&Arc<Requests>>,
     ) -> End {
+        self.state.events.deadline = deadline;
         if let Err(end) = self.begin(&mut Outside::Caller(caller), log) {
             return end;
         }
         self.with_caller(caller, log, deadline, requests)
+    }
+
+    /// Lets the guest use no more than so many bytes of its heap, what its snapshot has of it included:
+    /// where it touches more, its run ends with [`Dead::HostMemory`]. `None`: all there is.
+    ///
+    /// # Errors
+    /// The host's.
+    pub(crate) fn limit_heap(&mut self, bytes: Option<u64>) -> io::Result<()> {
+        let Origin::Snapshot(snapshot) = &self.origin else { return Ok(()) };
+        let heap = self.physical.heap;
+        let wanted = bytes.unwrap_or(heap.length).min(heap.length).next_multiple_of(PAGE);
+        let end = (heap.start + wanted).max(snapshot.base.end()).min(heap.end());
+        if end != self.machine.memory().end() {
+            self.machine.set_memory_end(end)?;
+        }
+        Ok(())
     }
 
     /// Hands the guest its invocation, where it waits for one.

@@ -60,7 +60,9 @@ pub struct Reset {
 #[derive(Debug, Default)]
 pub(super) struct Cleaner {
     bits: Vec<u64>,
+    /// The pages that the last run has changed, once they were looked for.
     pages: Vec<u64>,
+    found: bool,
     runs: u32,
     /// How many pages the last search has left.
     hot: usize,
@@ -81,7 +83,10 @@ impl Instance {
         let Origin::Snapshot(snapshot) = &self.origin else { return Err(Unclean::NoSnapshot) };
         let snapshot = Arc::clone(snapshot);
         let base = &snapshot.base;
-        self.find_written()?;
+        if !std::mem::take(&mut self.cleaner.found) {
+            self.find_written()?;
+        }
+        snapshot.learn_hot(&self.cleaner.pages);
         let let_go = self.search(base)?;
         self.copy_back(base)?;
         let edits = self.change_tables_back(base)?;
@@ -99,12 +104,14 @@ impl Instance {
         let memory = self.machine.memory();
         let own = memory.written().map(crate::memory::Written::take).into_iter().flatten();
         let tables = PAGE_TABLES / PAGE..self.physical.system_end / PAGE;
+        // What the run may not touch is as the snapshot has it already, and not the tender's to touch.
+        let end = memory.end() / PAGE;
         for ((word, bits), own) in (0..).zip(&cleaner.bits).zip(own) {
             let mut left = bits | own;
             while left != 0 {
                 let page = word * 64 + u64::from(left.trailing_zeros());
                 left &= left - 1;
-                if !tables.contains(&page) {
+                if !tables.contains(&page) && page < end {
                     cleaner.pages.push(page);
                 }
             }
@@ -162,6 +169,13 @@ impl Instance {
             }
         }
         self.machine.watch_again(first_word, &bits).map_err(Unclean::Log)
+    }
+
+    /// How many pages the last run has changed, before they are copied back.
+    pub(crate) fn count_written(&mut self) -> Result<usize, Unclean> {
+        self.find_written()?;
+        self.cleaner.found = true;
+        Ok(self.cleaner.pages.len())
     }
 
     fn copy_back(&mut self, base: &Base) -> Result<(), Unclean> {

@@ -224,6 +224,7 @@ impl Instance {
         self.state.events.stop().map(|stop| match stop {
             Stop::TimeOut => End::TimedOut,
             Stop::Asked(request) => End::Asked(request),
+            Stop::Cancelled => End::Aborted(Abort::Gone),
         })
     }
 

@@ -190,6 +190,11 @@ impl Machine {
         &self.memory
     }
 
+    /// Makes the guest's memory from `end` on inaccessible, as [`Memory::set_end`] says.
+    pub(crate) fn set_memory_end(&mut self, end: u64) -> io::Result<()> {
+        self.memory.set_end(end)
+    }
+
     /// Lets kicks of this thread reach this machine's vCPU for as long as the answer lives, which the
     /// machine must outlive.
     #[must_use]

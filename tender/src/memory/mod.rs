@@ -55,6 +55,8 @@ pub struct Memory {
     /// What the tender wrote, where that is to be taken back.
     written: Option<Written>,
     copying: Copying,
+    /// What lies from here on is not accessible now.
+    end: u64,
     /// Keeps the region mapped.
     reservation: Reservation,
 }
@@ -103,7 +105,8 @@ impl Memory {
             )
         }
         .map_err(io::Error::other)?;
-        Ok(Memory { region, written: None, copying, reservation })
+        let end = reservation.size();
+        Ok(Memory { region, written: None, copying, end, reservation })
     }
 
     /// The size in bytes.
@@ -201,6 +204,28 @@ impl Memory {
         Ok(mine == *other)
     }
 
+    /// The end of what is accessible now.
+    pub(crate) fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// Makes all from `end` on, a multiple of a page, inaccessible, and what lies before that accessible. What
+    /// becomes inaccessible is zero when it comes back. There no file is mapped.
+    ///
+    /// # Errors
+    /// The host's.
+    pub(crate) fn set_end(&mut self, end: u64) -> io::Result<()> {
+        let end = end.min(self.size());
+        if end < self.end {
+            self.reservation.discard(end, self.end - end)?;
+            self.reservation.protect(end, self.end - end, libc::PROT_NONE)?;
+        } else if end > self.end {
+            self.reservation.protect(self.end, end - self.end, libc::PROT_READ | libc::PROT_WRITE)?;
+        }
+        self.end = end;
+        Ok(())
+    }
+
     /// Gives back what the host keeps for pages: they are then as they were mapped.
     ///
     /// # Errors
@@ -220,6 +245,7 @@ impl Memory {
     /// When they do not all lie in memory.
     pub fn slice(&self, address: u64, length: u64) -> Result<VolatileSlice<'_>, OutOfMemory> {
         let out = OutOfMemory { address, length };
+        address.checked_add(length).filter(|end| *end <= self.end).ok_or(out)?;
         let start = usize::try_from(address).map_err(|_| out)?;
         let count = usize::try_from(length).map_err(|_| out)?;
         self.region.get_slice(start, count).map_err(|_| out)

@@ -189,6 +189,12 @@ impl Serialize for Hex {
 }
 
 impl Report {
+    /// What happened, in one line.
+    #[must_use]
+    pub fn summary(&self) -> &str {
+        &self.headline
+    }
+
     /// The exit status for it, see `coracle_hypercall::exit`.
     #[must_use]
     pub fn status(&self) -> u8 {

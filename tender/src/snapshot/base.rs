@@ -62,6 +62,11 @@ impl Base {
         self.size
     }
 
+    /// Where the last page ends that is in the file.
+    pub(crate) fn end(&self) -> u64 {
+        self.runs.last().map_or(0, |run| (run.first + run.count) * PAGE)
+    }
+
     /// How the tender gets at the memory of an instance.
     pub(crate) fn copying(&self) -> Copying {
         if self.loaded.is_some() { Copying::Kernel } else { Copying::Direct }

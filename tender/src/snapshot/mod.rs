@@ -36,6 +36,7 @@ use crate::layout::{Physical, Places};
 use crate::runnable::open_file;
 use coracle_hypercall::event::EventSources;
 use coracle_hypercall::note::{Permissions, Program};
+use format::Run;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -61,6 +62,8 @@ pub struct Snapshot {
     pub(crate) subscribed: EventSources,
     /// When its monotonic clock would have read zero.
     pub(crate) clock_start: Instant,
+    /// Pages that runs write to, as the first one did.
+    hot: OnceLock<Vec<Run>>,
     name: PathBuf,
     image: OnceLock<Option<Arc<Image>>>,
     head: Head,
@@ -138,6 +141,16 @@ impl Snapshot {
             .map_err(io::Error::other)
     }
 
+    /// Learns which pages a run writes to, from the first that is known.
+    pub(crate) fn learn_hot(&self, pages: &[u64]) {
+        self.hot.get_or_init(|| join(pages.iter().take(MOST_HOT)));
+    }
+
+    /// The pages that runs write to, as far as that is known.
+    pub(crate) fn hot(&self) -> &[Run] {
+        self.hot.get().map(Vec::as_slice).unwrap_or_default()
+    }
+
     /// What kind of program it is of.
     #[must_use]
     pub fn program(&self) -> Program {
@@ -176,5 +189,31 @@ impl Snapshot {
 
     fn embedded_image(&self) -> io::Result<Image> {
         embedded::image(&self.file, &self.head, self.name.clone())
+    }
+}
+
+/// The most pages that every new instance gets copies of before it runs.
+const MOST_HOT: usize = 256;
+
+/// Pages in ascending order as runs.
+fn join<'a>(pages: impl Iterator<Item = &'a u64>) -> Vec<Run> {
+    let mut runs: Vec<Run> = Vec::new();
+    for &page in pages {
+        match runs.last_mut() {
+            Some(last) if last.first + last.count == page => last.count += 1,
+            _ => runs.push(Run { first: page, count: 1 }),
+        }
+    }
+    runs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Run, join};
+
+    #[test]
+    fn pages_that_follow_each_other_are_one_run() {
+        let run = |first, count| Run { first, count };
+        assert_eq!(join([1, 2, 3, 7, 9, 10].iter()), [run(1, 3), run(7, 1), run(9, 2)]);
     }
 }

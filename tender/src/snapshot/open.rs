@@ -94,6 +94,7 @@ pub(super) fn open(
         invocation: ready.then_some(header.invocation),
         subscribed,
         clock_start: past.ok_or(malformed("its clock is further than this machine's can be"))?,
+        hot: OnceLock::new(),
         name: name(&head),
         image: image.map_or_else(OnceLock::new, |image| OnceLock::from(Some(Arc::clone(image)))),
         head,

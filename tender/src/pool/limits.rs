@@ -1,0 +1,51 @@
+//! What a call may use.
+
+use std::time::Duration;
+
+/// What one call may use. [`Pool::builder`](super::Pool::builder) sets what holds where a call sets nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Limits {
+    /// How long it may take, the wait for an instance included.
+    pub time: Option<Duration>,
+    /// How many bytes of its heap it may use, what its snapshot has of it included.
+    pub memory: Option<u64>,
+    /// How many bytes it may put out.
+    pub output: Option<u64>,
+}
+
+impl Limits {
+    /// No limits but those of the pool.
+    #[must_use]
+    pub const fn new() -> Limits {
+        Limits { time: None, memory: None, output: None }
+    }
+
+    /// The same with a limit on time.
+    #[must_use]
+    pub const fn time(self, time: Duration) -> Limits {
+        Limits { time: Some(time), ..self }
+    }
+
+    /// The same with a limit on memory, in bytes.
+    #[must_use]
+    pub const fn memory(self, bytes: u64) -> Limits {
+        Limits { memory: Some(bytes), ..self }
+    }
+
+    /// The same with a limit on output, in bytes.
+    #[must_use]
+    pub const fn output(self, bytes: u64) -> Limits {
+        Limits { output: Some(bytes), ..self }
+    }
+
+    /// The same, with what is not set taken from `other`.
+    #[must_use]
+    pub(super) fn or(self, other: Limits) -> Limits {
+        Limits {
+            time: self.time.or(other.time),
+            memory: self.memory.or(other.memory),
+            output: self.output.or(other.output),
+        }
+    }
+}
