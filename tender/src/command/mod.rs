@@ -2,11 +2,13 @@
 
 mod doctor;
 mod generate;
+mod guest;
 mod inspect;
 mod manual;
 mod run;
 mod say;
 mod signals;
+mod snapshot;
 mod statistics;
 mod value;
 
@@ -25,6 +27,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::Run),
+    Snapshot(snapshot::Snapshot),
     Inspect(inspect::Inspect),
     Doctor(doctor::Doctor),
     Completions(generate::Completions),
@@ -46,6 +49,7 @@ pub(crate) fn run() -> u8 {
     };
     match arguments.command {
         Command::Run(run) => run.carry_out(),
+        Command::Snapshot(snapshot) => snapshot.carry_out(),
         Command::Inspect(inspect) => inspect.carry_out(),
         Command::Doctor(doctor) => doctor.carry_out(),
         Command::Completions(completions) => completions.carry_out::<Arguments>(),

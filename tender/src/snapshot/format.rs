@@ -45,6 +45,10 @@ pub const MOST_RUNS: u32 = 1024;
 /// The longest name in bytes.
 pub const LONGEST_NAME: u32 = 4096;
 
+/// The largest image that is taken out of a snapshot for its names. A larger one runs, and its crash reports
+/// have none.
+pub const LARGEST_NAMED_IMAGE: u64 = 1 << 30;
+
 /// A run of bytes.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]

@@ -6,6 +6,8 @@
 //! | `take` | runs a program until it is ready and keeps what it is then |
 //! | `write` | puts that into a file |
 //! | `open` | finds it in a file and checks it |
+//! | `inspect` | shows what a file says |
+//! | `embedded` | the image within it |
 //! | `base` | its memory, shared by all instances |
 //! | `error` | why there is no snapshot |
 //!
@@ -14,12 +16,15 @@
 pub mod format;
 
 mod base;
+mod embedded;
 mod error;
+mod inspect;
 mod open;
 mod take;
 mod write;
 
 pub use error::{Refusal, ResumeError, SnapshotError, TakeError};
+pub use inspect::Inspection;
 pub use take::Said;
 
 pub(crate) use base::Base;
@@ -28,6 +33,7 @@ use crate::cpu::saved::Saved;
 use crate::image::Image;
 use crate::kvm::{Host, Tables};
 use crate::layout::{Physical, Places};
+use crate::runnable::open_file;
 use coracle_hypercall::event::EventSources;
 use coracle_hypercall::note::{Permissions, Program};
 use format::Run;
@@ -71,9 +77,16 @@ impl Snapshot {
     /// # Errors
     /// Why it is not run here.
     pub fn open(host: &Arc<Host>, path: &Path) -> Result<Snapshot, SnapshotError> {
-        let wrong = |refusal| SnapshotError { path: path.to_owned(), refusal };
-        let file = File::open(path).map_err(|error| wrong(error.into()))?;
-        open::open(host, file, false, None).map_err(wrong)
+        let file = open_file(path).map_err(|error| SnapshotError::new(path, error.into()))?;
+        Snapshot::from_file(host, file, path)
+    }
+
+    /// The same for a file that is open. The path is used in messages only.
+    ///
+    /// # Errors
+    /// Why it is not run here.
+    pub fn from_file(host: &Arc<Host>, file: File, path: &Path) -> Result<Snapshot, SnapshotError> {
+        open::open(host, file, false, None).map_err(|refusal| SnapshotError::new(path, refusal))
     }
 
     /// Whether a file begins as a snapshot does.
@@ -94,7 +107,7 @@ impl Snapshot {
     /// # Errors
     /// What is wrong with it.
     pub fn verify(path: &Path, progress: impl FnMut(u64, u64)) -> Result<(), SnapshotError> {
-        open::verify(path, progress).map_err(|refusal| SnapshotError { path: path.to_owned(), refusal })
+        open::verify(path, progress).map_err(|refusal| SnapshotError::new(path, refusal))
     }
 
     /// Writes it into a file, which is replaced when all of it is written.
@@ -175,13 +188,7 @@ impl Snapshot {
     }
 
     fn embedded_image(&self) -> io::Result<Image> {
-        let (at, length) = (self.head.header.image_offset, self.head.header.image_length);
-        if length == 0 {
-            return Err(io::ErrorKind::NotFound.into());
-        }
-        let file = take::memory_file(c"coracle-image")?;
-        write::copy(&self.file, at, length, &file, 0, &mut sha2::Digest::new())?;
-        Image::from_file(file, self.name.clone()).map_err(io::Error::other)
+        embedded::image(&self.file, &self.head, self.name.clone())
     }
 }
 

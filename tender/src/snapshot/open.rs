@@ -8,7 +8,7 @@ use super::format::{
 use super::write::Head;
 use super::{Refusal, Snapshot};
 use crate::cpu::saved::{Saved, Segments};
-use crate::cpu::{descriptors, stub};
+use crate::cpu::{descriptors, features, stub};
 use crate::image::Image;
 use crate::kvm::{Host, Tables};
 use crate::layout::{
@@ -17,18 +17,18 @@ use crate::layout::{
 use crate::memory::{Memory, OutOfMemory};
 use crate::paging::{EntryMemory, leaves};
 use crate::registers::Registers;
+use crate::runnable::open_file;
+use crate::text::escape;
 use coracle_hypercall::event::EventSources;
 use coracle_hypercall::memory::{LARGE_PAGE, PAGE, Rights};
 use coracle_hypercall::note::{Permissions, Program};
 use coracle_hypercall::version;
 use sha2::{Digest, Sha256};
 use std::cell::Cell;
-use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::mem::offset_of;
 use std::os::fd::AsRawFd;
-use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -97,16 +97,21 @@ pub(super) fn open(
         subscribed,
         clock_start: past.ok_or(malformed("its clock is further than this machine's can be"))?,
         hot: OnceLock::new(),
-        name: PathBuf::from(OsString::from_vec(head.name.clone())),
+        name: name(&head),
         image: image.map_or_else(OnceLock::new, |image| OnceLock::from(Some(Arc::clone(image)))),
         head,
         file,
     })
 }
 
+/// The image's path, safe to print: the file may say anything.
+pub(super) fn name(head: &Head) -> PathBuf {
+    escape(&String::from_utf8_lossy(&head.name)).into()
+}
+
 /// Checks all bytes of a file.
 pub(super) fn verify(path: &Path, mut progress: impl FnMut(u64, u64)) -> Result<(), Refusal> {
-    let file = File::open(path)?;
+    let file = open_file(path)?;
     let head = read_head(&file)?;
     let header = &head.header;
     let mut parts: Vec<(u64, u64)> = head
@@ -164,7 +169,7 @@ fn malformed(what: &'static str) -> Refusal {
 }
 
 /// Reads all before the pages, and checks lengths and digest.
-fn read_head(file: &File) -> Result<Head, Refusal> {
+pub(super) fn read_head(file: &File) -> Result<Head, Refusal> {
     let metadata = file.metadata()?;
     if !metadata.is_file() {
         return Err(Refusal::NotASnapshot);
@@ -285,23 +290,17 @@ fn has_all(found: &Cpuid, wanted: &Cpuid) -> bool {
     pairs.into_iter().all(|(found, wanted)| wanted & !found == 0)
 }
 
-/// What a CPU lacks, in words as far as there are some.
+/// What a CPU lacks, in words.
 fn difference(found: Option<&Cpuid>, wanted: &Cpuid) -> String {
-    let missing: Vec<String> = wanted
-        .values
-        .iter()
-        .enumerate()
-        .filter_map(|(index, value)| {
-            let here = found.and_then(|found| found.values.get(index)).copied().unwrap_or_default();
-            let register = ["eax", "ebx", "ecx", "edx"].get(index)?;
-            (value & !here != 0).then(|| format!("{register} {:#x}", value & !here))
-        })
-        .collect();
-    let leaf = wanted.leaf;
+    let mut missing = *wanted;
+    for (value, here) in missing.values.iter_mut().zip(found.map(|found| found.values).unwrap_or_default()) {
+        *value &= !here;
+    }
+    let missing = features::of(&missing);
     if missing.is_empty() {
-        format!("another layout of CPUID leaf {leaf:#x}")
+        format!("another layout of its state (CPUID leaf {:#x})", wanted.leaf)
     } else {
-        format!("features that this one lacks (CPUID leaf {leaf:#x}: {})", missing.join(", "))
+        format!("features that this one lacks ({})", missing.join(", "))
     }
 }
 
