@@ -14,7 +14,7 @@ use x86_64::registers::rflags::RFlags;
 /// page](crate::layout::EXTENDED_OFFSET), from where the guest loads it when it goes on.
 #[derive(Debug, Clone)]
 pub struct Saved {
-    /// The general registers; rax and rdx are 0. The instruction pointer is also the boot page's
+    /// The general registers; rax, rcx, rdx, rsi and rdi are 0, as the way back may leave them. The instruction pointer is also the boot page's
     /// [target](crate::layout::TARGET_OFFSET).
     pub registers: Registers,
     /// The data segment registers.

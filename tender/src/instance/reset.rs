@@ -191,6 +191,7 @@ impl Instance {
     /// What the tender keeps for the guest is as at the start.
     fn forget(&mut self, snapshot: &Snapshot) {
         let state = &mut self.state;
+        state.clock.forget();
         state.events.subscribed = snapshot.subscribed;
         state.events.requests = Arc::default();
         state.events.deadline = None;
