@@ -11,7 +11,7 @@
 use super::resume::at_ready;
 use super::{Instance, Origin};
 use crate::cpu::{entry, stub};
-use crate::layout::PAGE_TABLES;
+use crate::layout::{EDIT_LIST, PAGE_TABLES};
 use crate::memory::{OutOfMemory, words};
 use crate::paging::Edit;
 use crate::snapshot::{Base, Snapshot};
@@ -64,6 +64,9 @@ pub(super) struct Cleaner {
     runs: u32,
     /// How many pages the last search has left.
     hot: usize,
+    /// Page-table entries that are to be changed back, until the stub has done so: a run may end before
+    /// its guest has done anything.
+    entries: BTreeSet<u64>,
 }
 
 impl Cleaner {
@@ -81,6 +84,10 @@ impl Instance {
         let Origin::Snapshot(snapshot) = &self.origin else { return Err(Unclean::NoSnapshot) };
         let snapshot = Arc::clone(snapshot);
         let base = &snapshot.base;
+        // The list is empty when all of it was done. Like other pages, it is copied back below.
+        if self.machine.memory().read_u64(EDIT_LIST)? == 0 {
+            self.cleaner.entries.clear();
+        }
         self.find_written()?;
         let let_go = self.search(base)?;
         self.copy_back(base)?;
@@ -179,11 +186,15 @@ impl Instance {
     /// Leaves a list for the stub, of page-table entries to change back when the guest goes on. Answers
     /// whether there are any.
     fn change_tables_back(&mut self, base: &Base) -> Result<bool, Unclean> {
-        let entries = self.state.edited.take().ok_or(Unclean::Tables)?;
+        let entries = &mut self.cleaner.entries;
+        entries.extend(self.state.edited.take().ok_or(Unclean::Tables)?);
         if entries.is_empty() {
             return Ok(false);
         }
-        let edits = edits_back(base, &entries)?;
+        if entries.len() > stub::MAX_EDIT_VALUES {
+            return Err(Unclean::Tables);
+        }
+        let edits = edits_back(base, entries)?;
         stub::write_edits(self.machine.memory(), self.tables.system, &edits)?;
         Ok(true)
     }
