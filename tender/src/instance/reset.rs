@@ -8,7 +8,7 @@
 //! A page that was written stays writable and listed, costs no fault in later runs, and is copied back
 //! after each. Every so often pages are found that no longer change: they are watched anew.
 
-use super::resume::at_ready;
+use super::resume::{at_ready, pool};
 use super::{Instance, Origin};
 use crate::cpu::{entry, stub};
 use crate::layout::{EDIT_LIST, PAGE_TABLES};
@@ -203,6 +203,7 @@ impl Instance {
     fn forget(&mut self, snapshot: &Snapshot) {
         let state = &mut self.state;
         state.clock.forget();
+        state.pool = pool(snapshot);
         state.events.subscribed = snapshot.subscribed;
         state.events.requests = Arc::default();
         state.events.deadline = None;
