@@ -10,6 +10,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use x86_64::structures::paging::page_table::PageTableEntry;
+use zerocopy::FromZeros;
 
 /// Pages in a file, and copies of them to compare with and to copy from.
 ///
@@ -53,7 +54,9 @@ impl Base {
                 copies.map(from, length, &file, run.offset, libc::PROT_READ, libc::MAP_SHARED)?;
             }
         }
-        let loaded = (!sealed).then(|| (0..words(size)).map(|_| AtomicU64::new(0)).collect());
+        // Zeros that cost nothing until they are touched, however much memory the file names.
+        let loaded = (!sealed).then(|| <[AtomicU64]>::new_box_zeroed_with_elems(words(size))).transpose();
+        let loaded = loaded.map_err(|_| io::ErrorKind::OutOfMemory)?;
         Ok(Base { file, size, runs: placed, copies, loaded, loading: Mutex::new(()) })
     }
 
