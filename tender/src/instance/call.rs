@@ -27,8 +27,8 @@ impl Instance {
         deadline: Option<Instant>,
         requests: Option<&Arc<Requests>>,
     ) -> End {
-        if let Err(end) = self.begin(&mut Outside::Caller(caller), log) {
-            return end;
+        if let Err(dead) = self.begin(&mut Outside::Caller(caller), log) {
+            return End::Dead(dead);
         }
         self.with_caller(caller, log, deadline, requests)
     }
@@ -38,7 +38,7 @@ impl Instance {
         &mut self,
         outside: &mut Outside<'_>,
         log: &mut dyn FnMut(&LogEntry<'_>),
-    ) -> Result<(), End> {
+    ) -> Result<(), Dead> {
         let Origin::Snapshot(snapshot) = &self.origin else { return Ok(()) };
         let Some(invocation) = snapshot.invocation else { return Ok(()) };
         let mut context = Context {
@@ -49,7 +49,7 @@ impl Instance {
             outside: outside.again(),
             log,
         };
-        self.state.begin(invocation, &mut context).map_err(|error| End::Dead(Dead::Invocation(error)))
+        self.state.begin(invocation, &mut context).map_err(Dead::Invocation)
     }
 
     fn with_caller(
