@@ -30,8 +30,8 @@ impl Instance {
         requests: Option<&Arc<Requests>>,
     ) -> End {
         self.state.events.deadline = deadline;
-        if let Err(end) = self.begin(&mut Outside::Caller(caller), log) {
-            return end;
+        if let Err(dead) = self.begin(&mut Outside::Caller(caller), log) {
+            return End::Dead(dead);
         }
         self.with_caller(caller, log, deadline, requests)
     }
@@ -57,7 +57,7 @@ impl Instance {
         &mut self,
         outside: &mut Outside<'_>,
         log: &mut dyn FnMut(&LogEntry<'_>),
-    ) -> Result<(), End> {
+    ) -> Result<(), Dead> {
         let Origin::Snapshot(snapshot) = &self.origin else { return Ok(()) };
         let Some(invocation) = snapshot.invocation else { return Ok(()) };
         let mut context = Context {
@@ -68,7 +68,7 @@ impl Instance {
             outside: outside.again(),
             log,
         };
-        self.state.begin(invocation, &mut context).map_err(|error| End::Dead(Dead::Invocation(error)))
+        self.state.begin(invocation, &mut context).map_err(Dead::Invocation)
     }
 
     fn with_caller(

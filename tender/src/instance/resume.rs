@@ -32,13 +32,13 @@ impl Instance {
         let state = State {
             clock: Clock::since(snapshot.clock_start, host.tsc_khz(&machine)),
             events,
-            pool: Pool { next: snapshot.next_table, end: snapshot.physical.page_tables().end() },
+            pool: pool(snapshot),
             permissions: snapshot.permissions,
             failures: Failures::default(),
             at_ready: at_ready(snapshot),
             random: Random::default(),
             reply: Vec::new(),
-            edited: Edited::default(),
+            edited: Edited::below(snapshot.next_table),
         };
         Ok(Instance {
             origin: Origin::Snapshot(Arc::clone(snapshot)),
@@ -52,6 +52,12 @@ impl Instance {
             cleaner: Cleaner::for_memory(base.size()),
         })
     }
+}
+
+/// Pages for further tables. In all runs of all instances the stub fills them, so that none shows what
+/// runs before it have split.
+pub(super) fn pool(snapshot: &Snapshot) -> Pool {
+    Pool { next: snapshot.next_table, end: snapshot.physical.page_tables().end(), used: true }
 }
 
 /// A program that was ready when its snapshot was taken cannot be so again.

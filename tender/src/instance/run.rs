@@ -118,7 +118,7 @@ impl Instance {
         let mut outside = Outside::Streams(console);
         let end = match self.begin(&mut outside, log) {
             Ok(()) => self.until_end(&mut outside, log, &kicker),
-            Err(end) => end,
+            Err(dead) => End::Dead(dead),
         };
         self.state.events.requests.close();
         kicker.disarm();

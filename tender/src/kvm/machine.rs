@@ -127,13 +127,15 @@ impl Machine {
     }
 
     /// The state of the vCPU, which waits in a call of the guest's: it goes on after that, with 0 as the
-    /// call's result. `None` where the guest has given its segment registers values that are not kept.
+    /// call's result, and in registers that a call need not keep and that the stub clears. `None` where the guest has given its segment registers values that are not kept.
     ///
     /// # Errors
     /// When KVM does not tell.
     pub fn save(&self, entry_page: u64) -> Result<Option<Saved>, MachineError> {
         let Some(segments) = Segments::of(&self.system_registers()?) else { return Ok(None) };
-        let registers = Registers { rip: entry_page + entry::RETURN, rax: 0, rdx: 0, ..self.registers() };
+        let before = self.registers();
+        let registers =
+            Registers { rip: entry_page + entry::RETURN, rax: 0, rcx: 0, rdx: 0, rsi: 0, rdi: 0, ..before };
         Ok(Some(Saved { registers, segments }))
     }
 

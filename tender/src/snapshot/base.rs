@@ -9,6 +9,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use x86_64::structures::paging::page_table::PageTableEntry;
+use zerocopy::FromZeros;
 
 /// Memory in a file, and copies of its pages to compare with and to copy from.
 ///
@@ -39,7 +40,9 @@ impl Base {
             copies.open()?;
             copies
         };
-        let loaded = (!sealed).then(|| (0..words(size)).map(|_| AtomicU64::new(0)).collect());
+        // Zeros that cost nothing until they are touched, however much memory the file names.
+        let loaded = (!sealed).then(|| <[AtomicU64]>::new_box_zeroed_with_elems(words(size))).transpose();
+        let loaded = loaded.map_err(|_| io::ErrorKind::OutOfMemory)?;
         Ok(Base { file, offset, size, end, copies, loaded, loading: Mutex::new(()) })
     }
 

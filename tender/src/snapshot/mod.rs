@@ -39,7 +39,7 @@ use coracle_hypercall::note::{Permissions, Program};
 use format::Run;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -110,7 +110,8 @@ impl Snapshot {
         open::verify(path, progress).map_err(|refusal| SnapshotError::new(path, refusal))
     }
 
-    /// Writes it into a file, which is replaced when all of it is written.
+    /// Writes it into a file, which is replaced when all of it is written. Only its owner may read it: it has
+    /// all that the guest had in memory.
     ///
     /// # Errors
     /// The host's.
@@ -119,7 +120,7 @@ impl Snapshot {
         let mut name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
         name.push(format!(".{}.part", std::process::id()));
         let part = directory.unwrap_or(Path::new(".")).join(name);
-        let file = OpenOptions::new().write(true).create_new(true).open(&part)?;
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part)?;
         let done =
             self.write_to(&file).and_then(|()| file.sync_all()).and_then(|()| std::fs::rename(&part, path));
         if done.is_err() {

@@ -15,7 +15,7 @@ use crate::layout::{
     BOOT, EDIT_LIST, ENTRY, Extent, FAULT_STACK, PAGE_TABLES, Physical, Places, TABLES, TARGET_OFFSET,
 };
 use crate::memory::{Memory, OutOfMemory};
-use crate::paging::{EntryMemory, leaves};
+use crate::paging::{ENTRIES, EntryMemory, each_leaf};
 use crate::registers::Registers;
 use crate::runnable::open_file;
 use crate::text::escape;
@@ -75,6 +75,9 @@ pub(super) fn open(
         return Err(malformed("registers that no program can have"));
     }
     let ready = header.flags & READY != 0;
+    if header.flags & !READY != 0 || header.reserved != 0 || !ready && header.invocation != 0 {
+        return Err(malformed("fields that should be zero"));
+    }
     let past = Instant::now().checked_sub(Duration::from_nanos(header.monotonic_ns));
     let end = head.runs.last().map_or(0, |run| (run.first + run.count) * PAGE);
     let base = Base::new(file.try_clone()?, sealed, header.data_offset, header.memory, end)?;
@@ -82,7 +85,7 @@ pub(super) fn open(
         return Err(malformed("a way back that leads elsewhere"));
     }
     check_system(&base, &places)?;
-    check_tables(&base, &physical, &places, permissions)?;
+    check_tables(&base, header.page_count, &physical, &places, permissions)?;
     Ok(Snapshot {
         host: Arc::clone(host),
         base,
@@ -309,6 +312,7 @@ fn place(header: &Header) -> Result<(Physical, Places), Refusal> {
     if header.memory == 0
         || !header.memory.is_multiple_of(LARGE_PAGE)
         || header.image_pages == 0
+        || header.image_pages > header.memory
         || !header.image_pages.is_multiple_of(PAGE)
     {
         return Err(malformed("its memory is not whole pages"));
@@ -377,16 +381,20 @@ impl EntryMemory for Bounded<'_> {
 
 /// The guest gets at nothing that the tender would not have given it: every page is the one that belongs
 /// there, the system place is not the guest's, and nothing is writable and executable.
+///
+/// There are no more tables than pages in the file. So what a forged one costs depends on its length, not
+/// on the memory that it names.
 fn check_tables(
     base: &Base,
+    pages: u64,
     physical: &Physical,
     places: &Places,
     permissions: Permissions,
 ) -> Result<(), Refusal> {
     let tables = physical.page_tables();
-    let entries = tables.length / 8;
-    let bounded = Bounded { base, end: tables.end(), left: Cell::new(entries.saturating_mul(8)) };
-    let unsound = |_| malformed("page tables that lead out of its memory");
+    // Each entry is read once, and for each page that it maps one of each level.
+    let reads = pages.saturating_mul(ENTRIES * 5);
+    let bounded = Bounded { base, end: tables.end(), left: Cell::new(reads) };
     let own = [
         (Extent { start: places.boot, length: PAGE }, BOOT, Rights::READ),
         (Extent { start: places.entry(), length: PAGE }, ENTRY, Rights::READ | Rights::EXECUTE),
@@ -394,17 +402,18 @@ fn check_tables(
         (places.stack, physical.stack.start, Rights::all()),
         (places.heap, physical.heap.start, Rights::all()),
     ];
-    for leaf in leaves(&bounded, PAGE_TABLES).map_err(unsound)? {
+    each_leaf(&bounded, PAGE_TABLES, |leaf| {
         let found = leaf.translation;
         if found.rights.contains(Rights::WRITE | Rights::EXECUTE) {
             return Err(malformed("a page that is writable and executable"));
         }
         if !found.user {
-            let place = places.system.contains(leaf.address);
-            if !place || found.physical != leaf.address - places.system.start || leaf.size != PAGE {
+            let within =
+                places.system.contains(leaf.address) && leaf.size <= places.system.end() - leaf.address;
+            if !within || found.physical != leaf.address - places.system.start {
                 return Err(malformed("a page of the system's in another place"));
             }
-            continue;
+            return Ok(());
         }
         let right = own.iter().any(|(place, start, rights)| {
             place.contains(leaf.address)
@@ -422,6 +431,12 @@ fn check_tables(
         {
             return Err(malformed("code made at run time, which its image does not ask for"));
         }
+        Ok(())
+    })
+}
+
+impl From<OutOfMemory> for Refusal {
+    fn from(_: OutOfMemory) -> Refusal {
+        malformed("page tables that lead elsewhere")
     }
-    Ok(())
 }
