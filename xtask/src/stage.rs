@@ -66,6 +66,14 @@ struct Message {
     executable: Option<PathBuf>,
     target: Option<crate::metadata::Target>,
     package_id: Option<String>,
+    profile: Option<BuildProfile>,
+}
+
+/// How a program was built.
+#[derive(Deserialize)]
+struct BuildProfile {
+    /// As a test program. What tests start is built too.
+    test: bool,
 }
 
 /// Builds all test programs and returns them by name. Those of procedural macros stay behind: they
@@ -76,7 +84,12 @@ fn test_programs() -> Result<Vec<(String, PathBuf)>> {
     let mut programs = Vec::new();
     for line in report.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
         let message: Message = serde_json::from_slice(line).context(|| "cargo's report".to_owned())?;
-        let Message { executable: Some(program), target: Some(target), package_id: Some(id) } = message
+        let Message {
+            executable: Some(program),
+            target: Some(target),
+            package_id: Some(id),
+            profile: Some(BuildProfile { test: true }),
+        } = message
         else {
             continue;
         };
