@@ -26,6 +26,7 @@ mod readme;
 mod reports;
 mod rights;
 mod signals;
+mod snapshot;
 mod soak;
 mod statuses;
 mod time;
