@@ -138,6 +138,7 @@ pub(super) enum How {
     Faults,
     Exits,
     CallsForEver,
+    ReadsPort,
 }
 
 /// What the guest `traces` is to do, in order.

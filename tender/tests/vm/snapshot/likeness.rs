@@ -45,7 +45,14 @@ fn deed() -> impl Strategy<Value = Deed> {
 }
 
 fn how() -> impl Strategy<Value = How> {
-    select(vec![How::Responds, How::ComputesForEver, How::Faults, How::Exits, How::CallsForEver])
+    select(vec![
+        How::Responds,
+        How::ComputesForEver,
+        How::Faults,
+        How::Exits,
+        How::CallsForEver,
+        How::ReadsPort,
+    ])
 }
 
 impl Deed {

@@ -174,6 +174,8 @@ unsafe extern "C" fn fill_registers(value: u64, entry: u64, components: u64, loa
         "je 6f",
         "cmp eax, 4",
         "je 7f",
+        "cmp eax, 5",
+        "je 9f",
         // Responds with nothing.
         "mov edi, {respond}",
         "xor esi, esi",
@@ -196,6 +198,14 @@ unsafe extern "C" fn fill_registers(value: u64, entry: u64, components: u64, loa
         "8: xor edi, edi",
         "call r10",
         "jmp 8b",
+        // Reads strings from a port, which KVM does not complete before it leaves.
+        "9: mov edx, 0x10",
+        "mov ecx, 4",
+        "lea rdi, [rip + {constants}]",
+        "cld",
+        "rep insb",
+        "ud2",
+        constants = sym CONSTANTS,
         respond = const Call::Respond as u32,
         exit = const Call::Exit as u32,
     )
