@@ -86,6 +86,7 @@ impl Instance {
         let Origin::Snapshot(snapshot) = &self.origin else { return Err(Unclean::NoSnapshot) };
         let snapshot = Arc::clone(snapshot);
         let base = &snapshot.base;
+        self.machine.finish();
         // The list is empty when all of it was done. Like other pages, it is copied back below.
         if self.machine.memory().read_u64(EDIT_LIST)? == 0 {
             self.cleaner.entries.clear();

@@ -11,7 +11,8 @@ use crate::memory::Memory;
 use crate::registers::Registers;
 use coracle_hypercall::memory::PAGE;
 use kvm_bindings::{
-    KVM_MEM_LOG_DIRTY_PAGES, kvm_regs, kvm_sregs, kvm_userspace_memory_region, kvm_xcr, kvm_xcrs,
+    KVM_MEM_LOG_DIRTY_PAGES, kvm_regs, kvm_sregs, kvm_userspace_memory_region, kvm_vcpu_events, kvm_xcr,
+    kvm_xcrs,
 };
 use kvm_ioctls::{SyncReg, VcpuExit, VcpuFd, VmFd};
 use std::io;
@@ -63,6 +64,9 @@ pub struct Machine {
     vcpu: VcpuFd,
     vm: VmFd,
     stub: u64,
+    /// Whether KVM may still have to do something for the last exit when the vCPU runs next: go on with
+    /// an instruction that it emulates, or deliver an exception.
+    unfinished: bool,
     memory: Memory,
 }
 
@@ -123,7 +127,7 @@ impl Machine {
         }
         vcpu.set_sync_valid_reg(SyncReg::Register);
         let target = Target::new(&raw mut vcpu.get_kvm_run().immediate_exit);
-        Ok(Machine { target, vcpu, vm, stub: system + STUB, memory })
+        Ok(Machine { target, vcpu, vm, stub: system + STUB, unfinished: false, memory })
     }
 
     /// The state of the vCPU, which waits in a call of the guest's: it goes on after that, with 0 as the
@@ -159,6 +163,20 @@ impl Machine {
         let system = system_registers(tables.root, tables.system, &host.features, &saved.segments);
         let registers = Registers { rip: way_back, ..saved.registers };
         self.set_registers(general_registers(&registers), system);
+    }
+
+    /// Has KVM do what is left of the last exit, in the state that the vCPU had then, and forget
+    /// exceptions that it would deliver. That may write to memory.
+    pub(crate) fn finish(&mut self) {
+        if !std::mem::take(&mut self.unfinished) {
+            return;
+        }
+        // Documentation/virt/kvm/api.rst, `immediate_exit`: what is pending is completed, no guest code runs.
+        self.vcpu.set_kvm_immediate_exit(1);
+        let _ = self.vcpu.run();
+        self.vcpu.set_kvm_immediate_exit(0);
+        self.vcpu.sync_regs_mut().events = kvm_vcpu_events::default();
+        self.vcpu.set_sync_dirty_reg(SyncReg::VcpuEvents);
     }
 
     /// Has KVM take these over when the vCPU runs next.
@@ -232,7 +250,7 @@ impl Machine {
             // Seen. What the kick is for is looked for after this.
             self.vcpu.set_kvm_immediate_exit(0);
         }
-        match exit {
+        let exit = match exit {
             Exit::Port { port, width: 1, write: true } if port == u16::from(FAULT_PORT) => {
                 match self.stub_fault() {
                     Some(vector) => Exit::Fault { vector },
@@ -240,7 +258,9 @@ impl Machine {
                 }
             }
             other => other,
-        }
+        };
+        self.unfinished = !matches!(exit, Exit::Hypercall | Exit::Fault { .. });
+        exit
     }
 
     /// The vector of the fault that the stub hands over, if it is the stub that is running.

@@ -27,6 +27,7 @@ mod readme;
 mod reports;
 mod rights;
 mod signals;
+mod snapshot;
 mod snapshot_command;
 mod soak;
 mod statuses;
