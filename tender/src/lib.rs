@@ -16,4 +16,5 @@ pub mod report;
 pub mod snapshot;
 pub mod text;
 
+mod process;
 mod timespec;
