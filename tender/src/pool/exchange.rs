@@ -18,7 +18,8 @@ pub trait Sink: Send {
 
 /// Where a call's input comes from, if it is not all there.
 pub trait Source: Send {
-    /// The length of all of it in bytes, where it is known.
+    /// The length of all of it in bytes, where it is known. A source that ends before is
+    /// [gone](Abort::Gone), and what it gives beyond is left out.
     fn total(&self) -> Option<u64>;
 
     /// The next bytes, none at the end. It may wait, until `deadline` at most.
@@ -35,6 +36,8 @@ pub(super) struct Exchange<'a> {
     sink: Option<&'a mut dyn Sink>,
     /// Bytes that the sink has taken.
     sent: u64,
+    /// Whether the sink wants no more.
+    gone: bool,
     most_output: u64,
     pub(super) diagnostics: Vec<u8>,
     functions: &'a Functions,
@@ -42,7 +45,13 @@ pub(super) struct Exchange<'a> {
 
 enum Input<'a> {
     Whole { rest: &'a [u8], total: u64 },
-    Streamed { source: &'a mut dyn Source, piece: Vec<u8>, taken: usize },
+    Streamed {
+        source: &'a mut dyn Source,
+        piece: Vec<u8>,
+        taken: usize,
+        /// How many bytes the source still owes, where it has said so.
+        left: Option<u64>,
+    },
 }
 
 impl<'a> Exchange<'a> {
@@ -57,6 +66,7 @@ impl<'a> Exchange<'a> {
             output,
             sink: None,
             sent: 0,
+            gone: false,
             most_output: most_output.unwrap_or(u64::MAX),
             diagnostics: Vec::new(),
             functions,
@@ -70,8 +80,14 @@ impl<'a> Exchange<'a> {
         most_output: Option<u64>,
         functions: &'a Functions,
     ) -> Exchange<'a> {
-        let input = Input::Streamed { source, piece: Vec::new(), taken: 0 };
+        let left = source.total();
+        let input = Input::Streamed { source, piece: Vec::new(), taken: 0, left };
         Exchange { input, sink: Some(sink), ..Exchange::new(&[], output, most_output, functions) }
+    }
+
+    /// Whether nobody wanted the output any more.
+    pub(super) fn is_gone(&self) -> bool {
+        self.gone
     }
 
     /// The limit on output, for messages.
@@ -91,9 +107,17 @@ impl Caller for Exchange<'_> {
     fn input(&mut self, deadline: Option<Instant>) -> Result<&[u8], Abort> {
         match &mut self.input {
             Input::Whole { rest, .. } => Ok(rest),
-            Input::Streamed { source, piece, taken } => {
-                if *taken >= piece.len() {
+            Input::Streamed { source, piece, taken, left } => {
+                if *taken >= piece.len() && *left != Some(0) {
                     (*piece, *taken) = (source.next(deadline)?, 0);
+                    if let Some(left) = left {
+                        // What is shorter than it said is not whole: nobody is to take it for that.
+                        if piece.is_empty() {
+                            return Err(Abort::Gone);
+                        }
+                        piece.truncate(usize::try_from(*left).unwrap_or(usize::MAX));
+                        *left -= piece.len() as u64;
+                    }
                 }
                 Ok(piece.get(*taken..).unwrap_or_default())
             }
@@ -115,7 +139,9 @@ impl Caller for Exchange<'_> {
     fn appended(&mut self, deadline: Option<Instant>) -> Result<(), Abort> {
         if let Some(sink) = &mut self.sink {
             self.sent += self.output.len() as u64;
-            sink.take(self.output, deadline)?;
+            let taken = sink.take(self.output, deadline);
+            self.gone |= taken == Err(Abort::Gone);
+            taken?;
             self.output.clear();
         }
         Ok(())

@@ -38,6 +38,7 @@
 //! All instances of a snapshot have their memory at the same places, and know what the program had drawn
 //! from random sources before it was ready. THREAT-MODEL.md says what that means.
 
+mod builder;
 mod error;
 mod exchange;
 mod functions;
@@ -45,36 +46,29 @@ mod future;
 mod keeper;
 mod limits;
 mod metrics;
+mod running;
 mod shards;
+mod shared;
+mod threads;
 mod workers;
 
+pub use builder::Builder;
 pub use error::{CallError, Fault, HostFailure, Overrun};
 pub use exchange::{Sink, Source};
 pub use future::Call;
 pub use limits::Limits;
 pub use metrics::Metrics;
 
-use crate::calls::{Abort, LogEntry, Requests};
-use crate::instance::{End, Instance};
-use crate::kvm::Dead;
+use crate::process::Process;
 use crate::snapshot::Snapshot;
 use exchange::Exchange;
-use functions::Functions;
 use keeper::Tasks;
-use metrics::Counters;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-use shards::Shards;
-use std::fmt::Display;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use running::{Made, Task};
+use shared::Shared;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
 use workers::Workers;
-
-/// More changed pages than this are copied back by the pool's own thread, not by the caller's.
-const MANY_PAGES: usize = 512;
-/// For how long an instance that nobody uses is kept.
-const KEPT: Duration = Duration::from_secs(10);
 
 /// What a call has put out.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -94,149 +88,19 @@ pub struct Pool {
 
 /// Sees to it that the pool's threads end with its last handle.
 #[derive(Debug)]
-struct EndOfPool(Arc<Tasks>, Arc<Workers>);
+struct EndOfPool {
+    process: Process,
+    tasks: Arc<Tasks>,
+    workers: Arc<Workers>,
+}
 
 impl Drop for EndOfPool {
     fn drop(&mut self) {
-        self.0.end();
-        self.1.end();
-    }
-}
-
-type Log = Box<dyn Fn(&LogEntry<'_>) + Send + Sync>;
-
-/// What all threads share.
-struct Shared {
-    snapshot: Arc<Snapshot>,
-    idle: Shards,
-    /// How many instances there are.
-    live: AtomicUsize,
-    least: usize,
-    most: usize,
-    cpus: usize,
-    limits: Limits,
-    functions: Functions,
-    log: Option<Log>,
-    counters: Counters,
-    tasks: Arc<Tasks>,
-    workers: Arc<Workers>,
-    /// How many wait for an instance, and how they are told of one.
-    waiting: Mutex<usize>,
-    freed: Condvar,
-}
-
-impl std::fmt::Debug for Shared {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shared").field("live", &self.live).field("most", &self.most).finish_non_exhaustive()
-    }
-}
-
-/// Sets a pool up.
-pub struct Builder {
-    snapshot: Arc<Snapshot>,
-    least: usize,
-    most: usize,
-    limits: Limits,
-    functions: Functions,
-    log: Option<Log>,
-}
-
-impl std::fmt::Debug for Builder {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Builder").field("functions", &self.functions).finish_non_exhaustive()
-    }
-}
-
-impl Builder {
-    /// How many instances there are at least: so many calls at once find one ready. Without it, 1.
-    #[must_use]
-    pub fn min(self, instances: usize) -> Builder {
-        Builder { least: instances, ..self }
-    }
-
-    /// How many instances there are at most: further calls wait. Without it, 64.
-    #[must_use]
-    pub fn max(self, instances: usize) -> Builder {
-        Builder { most: instances, ..self }
-    }
-
-    /// How long a call may take, unless it says so itself. Without it, 10 seconds.
-    #[must_use]
-    pub fn deadline(self, time: Duration) -> Builder {
-        Builder { limits: self.limits.time(time), ..self }
-    }
-
-    /// How many bytes of its heap a call may use, unless it says so itself. Without it, all there is.
-    #[must_use]
-    pub fn memory(self, bytes: u64) -> Builder {
-        Builder { limits: self.limits.memory(bytes), ..self }
-    }
-
-    /// How many bytes a call may put out, unless it says so itself. Without it, 64 MiB.
-    #[must_use]
-    pub fn output(self, bytes: u64) -> Builder {
-        Builder { limits: self.limits.output(bytes), ..self }
-    }
-
-    /// Offers a function to the guests: they call it by this name, with an argument and a result in JSON. It
-    /// runs on the thread of the call, and may run on several at once; the guest waits for it.
-    #[must_use]
-    pub fn function<A: DeserializeOwned, R: Serialize, E: Display>(
-        mut self,
-        name: impl Into<String>,
-        function: impl Fn(A) -> Result<R, E> + Send + Sync + 'static,
-    ) -> Builder {
-        self.functions.add_typed(name.into(), function);
-        self
-    }
-
-    /// The same with bytes for argument and result.
-    #[must_use]
-    pub fn function_of_bytes(
-        mut self,
-        name: impl Into<String>,
-        function: impl Fn(&[u8]) -> Result<Vec<u8>, String> + Send + Sync + 'static,
-    ) -> Builder {
-        self.functions.add(name.into(), function);
-        self
-    }
-
-    /// Where the guests' log records go. Without it, nowhere. The guest waits meanwhile.
-    #[must_use]
-    pub fn log(self, log: impl Fn(&LogEntry<'_>) + Send + Sync + 'static) -> Builder {
-        Builder { log: Some(Box::new(log)), ..self }
-    }
-
-    /// Makes the pool and its first instance; further ones follow meanwhile.
-    ///
-    /// # Errors
-    /// When no instance can be made, or no thread be started.
-    pub fn build(self) -> Result<Pool, HostFailure> {
-        let most = self.most.max(1);
-        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-        let shared = Arc::new(Shared {
-            snapshot: self.snapshot,
-            idle: Shards::new(cpus),
-            live: AtomicUsize::new(0),
-            least: self.least.min(most),
-            most,
-            cpus,
-            limits: self.limits,
-            functions: self.functions,
-            log: self.log,
-            counters: Counters::default(),
-            tasks: Arc::default(),
-            workers: Arc::default(),
-            waiting: Mutex::new(0),
-            freed: Condvar::new(),
-        });
-        if let Some(first) = shared.create()? {
-            shared.idle.give(first);
+        // A child of a fork does not have the threads, and what they had locked is locked for ever.
+        if self.process.is_this() {
+            self.tasks.end();
+            self.workers.end();
         }
-        keeper::start(&shared).map_err(HostFailure::Thread)?;
-        shared.tasks.fill();
-        let end = EndOfPool(Arc::clone(&shared.tasks), Arc::clone(&shared.workers));
-        Ok(Pool { shared, _end: Arc::new(end) })
     }
 }
 
@@ -244,8 +108,7 @@ impl Pool {
     /// Sets up a pool of instances of a snapshot.
     #[must_use]
     pub fn builder(snapshot: Arc<Snapshot>) -> Builder {
-        let limits = Limits::new().time(Duration::from_secs(10)).output(64 << 20);
-        Builder { snapshot, least: 1, most: 64, limits, functions: Functions::default(), log: None }
+        Builder::new(snapshot)
     }
 
     /// Calls the guest, on this thread.
@@ -271,7 +134,8 @@ impl Pool {
     ) -> Result<Vec<u8>, CallError> {
         let (start, limits) = (Instant::now(), limits.or(self.shared.limits));
         let exchange = Exchange::new(input, output, limits.output, &self.shared.functions);
-        let result = self.shared.call(start, &limits, None, exchange);
+        let task = Task { start, limits, requests: None };
+        let Made { result, instance: _clean } = self.shared.call(&task, exchange);
         self.shared.counters.called(&result, start.elapsed());
         result
     }
@@ -287,178 +151,5 @@ impl Pool {
     #[must_use]
     pub fn snapshot(&self) -> &Arc<Snapshot> {
         &self.shared.snapshot
-    }
-}
-
-impl Shared {
-    /// Makes one call. The answer is what the guest wrote to standard error.
-    fn call(
-        &self,
-        start: Instant,
-        limits: &Limits,
-        requests: Option<&Arc<Requests>>,
-        mut exchange: Exchange<'_>,
-    ) -> Result<Vec<u8>, CallError> {
-        let deadline = limits.time.and_then(|time| start.checked_add(time));
-        let mut instance = self.take(start, deadline)?;
-        if let Err(error) = instance.limit_heap(limits.memory) {
-            self.discard(instance);
-            return Err(HostFailure::Limit(error).into());
-        }
-        let mut log = |entry: &LogEntry<'_>| {
-            if let Some(log) = &self.log {
-                log(entry);
-            }
-        };
-        let end = instance.call(&mut exchange, &mut log, deadline, requests);
-        let most_output = exchange.most_output();
-        let diagnostics = exchange.diagnostics;
-        match end {
-            End::Responded | End::Exited(0) => {
-                self.give_back(instance);
-                Ok(diagnostics)
-            }
-            End::Failed(reason) => {
-                self.give_back(instance);
-                Err(CallError::Failed { reason, diagnostics })
-            }
-            End::Exited(status) => {
-                self.give_back(instance);
-                Err(CallError::Exited { status, output: std::mem::take(exchange.output), diagnostics })
-            }
-            end => {
-                let error = self.bad_end(&instance, &end, limits, most_output, diagnostics);
-                self.discard(instance);
-                Err(error)
-            }
-        }
-    }
-
-    /// The error for an end after which an instance is not used again.
-    fn bad_end(
-        &self,
-        instance: &Instance,
-        end: &End,
-        limits: &Limits,
-        most_output: u64,
-        diagnostics: Vec<u8>,
-    ) -> CallError {
-        match end {
-            End::TimedOut => CallError::Overran(Overrun::Time(limits.time.unwrap_or_default())),
-            End::Aborted(Abort::TooMuchOutput) => CallError::Overran(Overrun::Output(most_output)),
-            End::Aborted(_) | End::Asked(_) => CallError::Cancelled,
-            End::Dead(Dead::HostMemory) if let Some(most) = limits.memory => {
-                CallError::Overran(Overrun::Memory(most))
-            }
-            End::Dead(dead) => HostFailure::Dead(*dead).into(),
-            end => match instance.report(end, None) {
-                Some(report) => {
-                    let (summary, report) = (report.summary().to_owned(), report.to_string());
-                    CallError::Crashed { summary, report, diagnostics }
-                }
-                None => HostFailure::Unexpected.into(),
-            },
-        }
-    }
-
-    /// A clean instance: one that waits, or a new one, or one that another call gives back.
-    fn take(&self, start: Instant, deadline: Option<Instant>) -> Result<Instance, CallError> {
-        if let Some(instance) = self.idle.take() {
-            return Ok(instance);
-        }
-        if let Some(instance) = self.create()? {
-            return Ok(instance);
-        }
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        *waiting += 1;
-        let found = loop {
-            if let Some(instance) = self.idle.take() {
-                break Ok(instance);
-            }
-            match self.create() {
-                Ok(Some(instance)) => break Ok(instance),
-                Ok(None) => {}
-                Err(error) => break Err(error.into()),
-            }
-            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            if left.is_some_and(|left| left.is_zero()) {
-                break Err(CallError::Busy(start.elapsed()));
-            }
-            let left = left.unwrap_or(Duration::from_secs(1));
-            waiting = self.freed.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner).0;
-        };
-        *waiting -= 1;
-        found
-    }
-
-    /// Tells one of those who wait that there is an instance, or room for one.
-    fn tell_of_room(&self) {
-        if *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) > 0 {
-            self.freed.notify_one();
-        }
-    }
-
-    /// A new instance, if there may be one more.
-    fn create(&self) -> Result<Option<Instance>, HostFailure> {
-        let one_more = |live| (live < self.most).then_some(live + 1);
-        if self.live.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_err() {
-            return Ok(None);
-        }
-        match Instance::resume(&self.snapshot) {
-            Ok(instance) => {
-                self.counters.created.fetch_add(1, Ordering::Relaxed);
-                Ok(Some(instance))
-            }
-            Err(error) => {
-                self.live.fetch_sub(1, Ordering::Relaxed);
-                Err(error.into())
-            }
-        }
-    }
-
-    /// Takes an instance back whose run ended well.
-    fn give_back(&self, mut instance: Instance) {
-        match instance.count_written() {
-            Ok(pages) if pages <= MANY_PAGES => self.clean(instance),
-            Ok(_) => self.tasks.clean(instance),
-            Err(_) => self.discard(instance),
-        }
-    }
-
-    /// Makes an instance clean and keeps it for the next call.
-    fn clean(&self, mut instance: Instance) {
-        match instance.reset() {
-            Ok(reset) => {
-                self.counters.pages_copied.fetch_add(reset.copied as u64, Ordering::Relaxed);
-                self.idle.give(instance);
-                self.tell_of_room();
-            }
-            Err(_) => self.discard(instance),
-        }
-    }
-
-    /// Throws an instance away, on the keeper's thread.
-    fn discard(&self, instance: Instance) {
-        self.counters.discarded.fetch_add(1, Ordering::Relaxed);
-        self.live.fetch_sub(1, Ordering::Relaxed);
-        self.tasks.discard(instance);
-        self.tell_of_room();
-    }
-
-    /// Makes instances until there are as many as there should be.
-    fn fill(&self) {
-        while self.live.load(Ordering::Relaxed) < self.least {
-            // Where none can be made, the next call says why.
-            let Ok(Some(instance)) = self.create() else { return };
-            self.idle.give(instance);
-            self.tell_of_room();
-        }
-    }
-
-    /// Gives back instances that nobody has used for some time.
-    fn shrink(&self) {
-        let more = self.live.load(Ordering::Relaxed).saturating_sub(self.least);
-        let unused = self.idle.take_unused(more, KEPT);
-        self.live.fetch_sub(unused.len(), Ordering::Relaxed);
     }
 }
