@@ -29,9 +29,9 @@ pub enum CallError {
         diagnostics: Vec<u8>,
     },
     /// The guest panicked, or the CPU stopped it.
-    #[error("the guest crashed: {summary}")]
+    #[error("the {summary}")]
     Crashed {
-        /// What happened, in one line.
+        /// What happened, in one line that begins with "guest crashed" or "guest panicked".
         summary: String,
         /// The whole report: backtrace and registers.
         report: String,

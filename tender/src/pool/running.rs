@@ -98,7 +98,7 @@ fn answer(
         End::Dead(dead) => Err(HostFailure::Dead(dead).into()),
         end => match instance.report(&end, None) {
             Some(report) => {
-                let (summary, report) = (report.summary().to_owned(), report.to_string());
+                let (summary, report) = (report.summary(), report.to_string());
                 Err(CallError::Crashed { summary, report, diagnostics })
             }
             None => Err(HostFailure::Unexpected.into()),
