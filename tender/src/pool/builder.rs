@@ -21,6 +21,25 @@ const KEPT: Duration = Duration::from_secs(10);
 pub(super) type Log = Box<dyn Fn(&LogEntry<'_>) + Send + Sync>;
 
 /// Sets a pool up.
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/documentation/surroundings.rs"));
+/// use coracle_tender::pool::{Limits, Pool};
+/// use std::time::Duration;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let Some(snapshot) = snapshot("handler-expressions") else { return Ok(()) };
+/// let pool = Pool::builder(snapshot)
+///     .min(2)
+///     .max(16)
+///     .deadline(Duration::from_millis(500))
+///     .memory(16 << 20)
+///     .output(1024)
+///     .build()?;
+/// assert_eq!(pool.call(b"6 * 7", Limits::new())?.bytes, b"42");
+/// # Ok(())
+/// # }
+/// ```
 pub struct Builder {
     pub(super) snapshot: Arc<Snapshot>,
     pub(super) least: usize,
@@ -75,7 +94,28 @@ impl Builder {
     }
 
     /// Offers a function to the guests: they call it by this name, with an argument and a result in JSON. It
-    /// runs on the thread of the call, and may run on several at once; the guest waits for it.
+    /// runs on the thread of the call, and may run on several at once; the guest waits for it. A panic counts
+    /// as a failure. An argument that is not of its type is refused before it runs.
+    ///
+    /// The guest declares it with `coracle::host_functions!`: an only parameter is passed as it is, several
+    /// as a tuple, none as `()`.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/documentation/surroundings.rs"));
+    /// use coracle_tender::pool::{Limits, Pool};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let Some(snapshot) = snapshot("handler-expressions") else { return Ok(()) };
+    /// // The guest hands its numbers over as a list.
+    /// let pool = Pool::builder(snapshot)
+    ///     .function("price", |[item]: [f64; 1]| if item == 2.0 { Ok(2.5) } else { Err("not for sale") })
+    ///     .build()?;
+    /// assert_eq!(pool.call(b"3 * price(2)", Limits::new())?.bytes, b"7.5");
+    /// let error = pool.call(b"price(3)", Limits::new()).unwrap_err();
+    /// assert!(error.to_string().contains("not for sale"));
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn function<A: DeserializeOwned, R: Serialize, E: Display>(
         mut self,

@@ -34,6 +34,8 @@ pub(super) struct Exchange<'a> {
     input: Input<'a>,
     pub(super) output: &'a mut Vec<u8>,
     sink: Option<&'a mut dyn Sink>,
+    /// How much was in `output` before.
+    before: usize,
     /// Bytes that the sink has taken.
     sent: u64,
     /// Whether the sink wants no more.
@@ -44,7 +46,10 @@ pub(super) struct Exchange<'a> {
 }
 
 enum Input<'a> {
-    Whole { rest: &'a [u8], total: u64 },
+    Whole {
+        rest: &'a [u8],
+        total: u64,
+    },
     Streamed {
         source: &'a mut dyn Source,
         piece: Vec<u8>,
@@ -61,7 +66,9 @@ impl<'a> Exchange<'a> {
         most_output: Option<u64>,
         functions: &'a Functions,
     ) -> Exchange<'a> {
+        let before = output.len();
         Exchange {
+            before,
             input: Input::Whole { rest: input, total: input.len() as u64 },
             output,
             sink: None,
@@ -132,7 +139,7 @@ impl Caller for Exchange<'_> {
     }
 
     fn room(&mut self, length: usize) -> Result<&mut Vec<u8>, Abort> {
-        let after = self.sent.saturating_add(self.output.len() as u64).saturating_add(length as u64);
+        let after = self.sent + (self.output.len() - self.before) as u64 + length as u64;
         if after > self.most_output { Err(Abort::TooMuchOutput) } else { Ok(self.output) }
     }
 

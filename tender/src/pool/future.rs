@@ -10,8 +10,8 @@ use super::{Output, Pool};
 use crate::calls::Requests;
 use futures_channel::oneshot;
 use std::future::Future;
-use std::pin::Pin;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::time::Instant;
@@ -57,7 +57,25 @@ impl<T> Drop for Call<T> {
 }
 
 impl Pool {
-    /// Makes a call on a thread of the pool's own. No runtime is needed; any may poll the future.
+    /// Makes a call on a thread of the pool's own. No runtime is needed; any may poll the future. The call is
+    /// under way when this returns. It ends when the future is dropped, whatever its guest does; a
+    /// function of the host or a source that is waiting meanwhile is not disturbed.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/documentation/surroundings.rs"));
+    /// use coracle_tender::pool::{Limits, Pool};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let Some(snapshot) = snapshot("handler-echo") else { return Ok(()) };
+    /// let pool = Pool::builder(snapshot).build()?;
+    /// let (one, two) = (pool.call_async("one", Limits::new()), pool.call_async("two", Limits::new()));
+    /// futures_executor::block_on(async {
+    ///     assert_eq!(two.await?.bytes, b"two");
+    ///     assert_eq!(one.await?.bytes, b"one");
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
     pub fn call_async(&self, input: impl AsRef<[u8]> + Send + 'static, limits: Limits) -> Call<Output> {
         self.submit(limits, move |shared, task| {
             let mut output = Vec::new();

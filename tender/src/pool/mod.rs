@@ -1,13 +1,18 @@
 //! Calls in clean instances: each in a machine that no other call has touched.
 //!
-//! ```no_run
+//! ```
+//! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/documentation/surroundings.rs"));
 //! use coracle_tender::{image::Image, instance::Config, kvm::Host};
 //! use coracle_tender::{pool::{Limits, Pool}, snapshot::Snapshot};
 //! use std::{path::Path, sync::Arc, time::Duration};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let Some(echo) = image("handler-echo") else { return Ok(()) };
 //! let host = Arc::new(Host::open()?);
+//! # let _ = stringify!(
 //! let image = Arc::new(Image::open(Path::new("handler-echo"))?);
+//! # );
+//! # let image = Arc::new(Image::open(&echo)?);
 //! let (snapshot, _) = Snapshot::take(&host, &image, &Config::default(), Duration::from_secs(10))?;
 //! let pool = Pool::builder(Arc::new(snapshot)).max(32).deadline(Duration::from_secs(1)).build()?;
 //!
@@ -20,18 +25,52 @@
 //! # Threads
 //!
 //! [`Pool::call`] runs the guest on the thread that calls: a guest is a part of that thread's work, as a
-//! function is. [`Pool::call_async`] uses threads of the pool. An instance goes back to the thread that used
-//! it last if that asks for one. One thread more makes instances, cleans those with a lot to clean, and gives
-//! back those that nobody has used for some time.
+//! function is. [`Pool::call_async`] uses threads of the pool: as many as CPUs, more while all of those are
+//! busy, never more than instances. They end when they had no work for 10 seconds. An instance goes back to
+//! the thread that used it last if that asks for one. One thread more makes instances, cleans those with a
+//! lot to clean, and gives back those that nobody has used for some time.
 //!
-//! # What it takes of the process
+//! All threads of a pool end with its last handle. Calls that are in flight then end as they would have;
+//! those that have not begun fail with [`HostFailure::Gone`].
 //!
-//! - The signal [`kick_signal`](crate::kvm::kick_signal) (SIGRTMIN+3), with a handler: it ends a guest whose
-//!   time is up. Nobody else may use it. A thread that makes calls may get it once more after a call, which
-//!   ends a system call that blocks then with `EINTR`; handlers of other signals are left alone.
-//! - Per instance two descriptors (`ulimit -n`), a kernel thread on some KVMs, and address space for its
-//!   memory; per thread that calls a POSIX timer (`ulimit -i`). No locked memory.
-//! - After a `fork` the child cannot use the pool: KVM refuses. It may make another one.
+//! A [function of the host](Builder::function) runs on the thread of the call that called it, and may make
+//! calls itself.
+//!
+//! # Signals
+//!
+//! The library takes one signal for itself, [`kick_signal`](crate::kvm::kick_signal): SIGRTMIN+3. It ends a
+//! guest whose time is up. Its handler is installed at the first call in the process and stays: nobody else
+//! may handle, ignore or wait for that signal. Beside it
+//!
+//! - no handler of any other signal is touched, and guests do not mind other signals: the thread carries out
+//!   the program's handler and goes on with the guest;
+//! - a thread that calls has the signal unblocked during the call, and its mask as it was afterwards;
+//! - the timer of a call's deadline is not taken down when the call ends, but used again by the next. So a
+//!   thread that makes calls may get the signal once more later. A system call that blocks then ends with
+//!   `EINTR`, which the standard library mostly hides. Functions of the host see the same at the deadline;
+//! - threads of the pool block all signals but this one and those of the CPU's faults: what is sent to the
+//!   process is handled on the program's own threads.
+//!
+//! # Forks
+//!
+//! A pool belongs to the process that made it. In a child that is forked, calls fail with
+//! [`HostFailure::Forked`] and the pool can be dropped; the parent goes on unharmed. The child may make a
+//! snapshot and a pool of its own. A child that at once executes another program inherits nothing: all
+//! descriptors close then.
+//!
+//! # What it takes of the machine
+//!
+//! | for each | it takes | limit |
+//! |---|---|---|
+//! | instance | 2 descriptors | `ulimit -n` |
+//! | | one mapping for each run of pages in its snapshot, and some more | `sysctl vm.max_map_count` |
+//! | | address space of the guest's memory; memory for what calls have changed | `ulimit -v` |
+//! | | a thread of the kernel's, on some KVMs | `ulimit -u`, the cgroup's `pids.max` |
+//! | thread that calls | one POSIX timer | `ulimit -i` |
+//! | pool | its threads, with stacks of 1 MiB that are backed when used | `ulimit -u` |
+//!
+//! Memory is never locked (`ulimit -l`). An instance that crashed is given back in the background: up to 16
+//! such may be there beyond [`max`](Builder::max).
 //!
 //! # What clones share
 //!
@@ -80,6 +119,25 @@ pub struct Output {
 }
 
 /// Instances of one snapshot, and calls in them. Clones are handles of the same pool.
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/documentation/surroundings.rs"));
+/// use coracle_tender::pool::{Fault, Limits, Pool};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let Some(snapshot) = snapshot("handler-template") else { return Ok(()) };
+/// let pool = Pool::builder(snapshot).build()?;
+/// let page = pool.call(br#"{"title": "Boats", "items": []}"#, Limits::new())?;
+/// assert!(page.bytes.starts_with(b"<!doctype html>"));
+///
+/// let error = pool.call(b"no JSON", Limits::new()).unwrap_err();
+/// assert_eq!(error.fault(), Fault::Guest);
+///
+/// let metrics = pool.metrics();
+/// assert_eq!((metrics.answered, metrics.guest_failures), (1, 1));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Pool {
     shared: Arc<Shared>,

@@ -86,13 +86,7 @@ impl std::fmt::Debug for Workers {
 
 impl Workers {
     pub(super) fn new(at_once: usize, most: usize) -> Workers {
-        Workers {
-            queue: Mutex::default(),
-            work: Condvar::new(),
-            watch: Condvar::new(),
-            at_once,
-            most,
-        }
+        Workers { queue: Mutex::default(), work: Condvar::new(), watch: Condvar::new(), at_once, most }
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
@@ -232,8 +226,7 @@ fn watch(shared: &Weak<Shared>) {
                 look.saturating_duration_since(now)
             }
         };
-        let (again, waited) =
-            workers.watch.wait_timeout(queue, wait).unwrap_or_else(PoisonError::into_inner);
+        let (again, waited) = workers.watch.wait_timeout(queue, wait).unwrap_or_else(PoisonError::into_inner);
         queue = again;
         if waited.timed_out() && queue.watcher == Watcher::Waits && queue.jobs.is_empty() {
             queue.watcher = Watcher::Absent;
