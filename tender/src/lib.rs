@@ -17,4 +17,5 @@ pub mod runnable;
 pub mod snapshot;
 pub mod text;
 
+mod process;
 mod timespec;

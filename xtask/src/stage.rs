@@ -5,6 +5,7 @@
 //! examples/{debug,release,stripped}/NAME   every example
 //! guests/{debug,release}/NAME              every test guest
 //! variants/NAME                            hello, linked in other ways
+//! embedding/NAME                           the examples of programs that embed the library
 //! tests/NAME                               the test programs    (only with --stage)
 //! run-tests                                a script that runs them    (only with --stage)
 //! ```
@@ -34,6 +35,7 @@ pub(crate) fn images(directory: &Path) -> Result {
     for profile in [Profile::Debug, Profile::Release] {
         TESTS.copy_to(&directory.join("guests"), profile)?;
     }
+    tender::embedding(&directory.join("embedding"))?;
     variants::stage(&directory.join("variants"))
 }
 

@@ -1,12 +1,16 @@
 //! The `coracle` command.
 
+use crate::paths;
 use crate::shell::{Line, Result, cargo};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The platform that host programs are built for when they are linked statically. It is named
 /// even though it is the usual one, because Cargo then keeps the flags below away from build
 /// scripts and procedural macros.
 pub(crate) const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// The examples in `tender/examples/`.
+const EMBEDDING: [&str; 2] = ["expressions", "plugins"];
 
 /// Builds `coracle` and returns where it is.
 ///
@@ -14,7 +18,15 @@ pub(crate) const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// takes 0.7 of the time of the same program linked dynamically, from start to reaped.
 pub(crate) fn build() -> Result<PathBuf> {
     statically(cargo("build").args(["--release", "--package", "coracle-tender"])).run()?;
-    Ok(crate::paths::target().join(TARGET).join("release/coracle"))
+    Ok(paths::target().join(TARGET).join("release/coracle"))
+}
+
+/// Builds the examples of programs that embed the library, and copies each to `directory/NAME`. They are
+/// linked statically, so that they can be carried to another machine.
+pub(crate) fn embedding(directory: &Path) -> Result {
+    statically(cargo("build").args(["--release", "--package", "coracle-tender", "--examples"])).run()?;
+    let built = paths::target().join(TARGET).join("release/examples");
+    EMBEDDING.iter().try_for_each(|name| paths::copy(&built.join(name), &directory.join(name)))
 }
 
 /// Adds to a cargo command what makes it link statically.

@@ -3,7 +3,7 @@
 use super::{End, Instance, Origin};
 use crate::calls::{AtReady, Caller, Context, LogEntry, Outside, Requests};
 use crate::guest::Guest;
-use crate::kvm::{Dead, Kicker};
+use crate::kvm::{Dead, Kicker, Reachable};
 use coracle_hypercall::memory::PAGE;
 use std::io;
 use std::sync::Arc;
@@ -83,6 +83,8 @@ impl Instance {
             Err(error) => return End::Dead(Dead::NoTimer(error.raw_os_error().unwrap_or_default())),
         };
         self.state.events.deadline = deadline;
+        let _reachable = Reachable::new();
+        let _aim = self.machine.aim();
         if let Some(deadline) = deadline {
             kicker.kick_by(deadline);
         }
@@ -91,8 +93,10 @@ impl Instance {
             requests.open(&kicker);
         }
         let end = self.until_end(&mut Outside::Caller(caller), log, &kicker);
-        if requests.is_some() {
-            self.state.events.requests.close();
+        if requests.is_some() && self.state.events.requests.close() {
+            // The timer goes on kicking, and is not set to what this thread takes it to be.
+            kicker.disarm();
+            Kicker::was_kicked();
         }
         end
     }

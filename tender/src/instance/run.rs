@@ -109,6 +109,8 @@ impl Instance {
         };
         let start = Instant::now();
         self.state.events.deadline = limit.and_then(|limit| start.checked_add(limit));
+        let _reachable = Reachable::new();
+        let _aim = self.machine.aim();
         if let Some(limit) = limit {
             kicker.arm(limit);
         }
@@ -122,6 +124,7 @@ impl Instance {
         };
         self.state.events.requests.close();
         kicker.disarm();
+        Kicker::was_kicked();
         if let Some(statistics) = &mut self.statistics {
             statistics.run_ns = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
         }
@@ -129,15 +132,14 @@ impl Instance {
         end
     }
 
-    /// The loop: runs the guest, handles what it comes back for, until there is an end.
+    /// The loop: runs the guest, handles what it comes back for, until there is an end. Kicks are aimed
+    /// at it by its caller, before a timer is set: one that comes before would be lost.
     pub(super) fn until_end(
         &mut self,
         outside: &mut Outside<'_>,
         log: &mut dyn FnMut(&LogEntry<'_>),
         kicker: &Kicker,
     ) -> End {
-        let _reachable = Reachable::new();
-        let _aim = self.machine.aim();
         let mut ended = self.stop();
         loop {
             if let Some(end) = ended {
@@ -195,7 +197,11 @@ impl Instance {
             outside: outside.again(),
             log,
         };
-        match self.state.answer(call, &mut context) {
+        let reply = self.state.answer(call, &mut context);
+        if self.machine.memory().was_asked_beyond_end() {
+            return Some(End::Dead(Dead::HostMemory));
+        }
+        match reply {
             Reply::Result(result) => {
                 self.machine.set_result(match result {
                     Ok(value) => i64::try_from(value).unwrap_or(i64::MAX),

@@ -3,7 +3,7 @@
 use super::dirty;
 use super::exit::{Dead, Exit};
 use super::kick::{Aim, Target};
-use super::{Host, KvmStatistics};
+use super::{Host, KvmStatistics, Undisturbed};
 use crate::cpu::saved::{Saved, Segments, general_registers, system_registers};
 use crate::cpu::{FAULT_PORT, HYPERCALL_PORT, entry, state, stub};
 use crate::layout::STUB;
@@ -101,7 +101,7 @@ impl Machine {
 
     /// A VM whose vCPU has no registers yet.
     fn with_vcpu(host: &Host, memory: Memory, system: u64) -> Result<Machine, MachineError> {
-        let vm = host.kvm.create_vm().map_err(refused("make a VM"))?;
+        let vm = create_vm(host).map_err(refused("make a VM"))?;
         let logged = memory.written().is_some();
         if logged {
             dirty::log_manually(&vm).map_err(refused("keep track of written memory"))?;
@@ -338,6 +338,18 @@ impl Machine {
     /// When this kernel's KVM does not count (before Linux 5.14).
     pub fn statistics(&self) -> io::Result<KvmStatistics> {
         KvmStatistics::read(&self.vm, &self.vcpu)
+    }
+}
+
+/// Makes a VM. KVM refuses while the thread has a signal to handle, of whatever kind: then the second attempt
+/// has a time without signals.
+fn create_vm(host: &Host) -> Result<VmFd, kvm_ioctls::Error> {
+    match host.kvm.create_vm() {
+        Err(error) if error.errno() == libc::EINTR => {
+            let _mask = Undisturbed::new();
+            host.kvm.create_vm()
+        }
+        result => result,
     }
 }
 

@@ -1,12 +1,14 @@
 //! Threads that make calls for callers which do not block.
 //!
 //! There are as many as CPUs, and more when work waits although they are busy: a guest that runs long holds
-//! up nobody for more than a moment.
+//! up nobody for more than a moment. There are never more than instances. One thread more watches what
+//! waits, while something does.
 
-use super::Shared;
+use super::shared::Shared;
+use super::threads::spawn;
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
-use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long work waits before it gets a further thread.
@@ -15,26 +17,65 @@ const PATIENCE: Duration = Duration::from_millis(1);
 const IDLE: Duration = Duration::from_secs(10);
 
 /// A piece of work.
-pub(super) type Job = Box<dyn FnOnce(&Shared) + Send>;
+pub(super) struct Job {
+    pub(super) since: Instant,
+    /// When it is to be done even without a thread of its own: it ends at once then.
+    pub(super) deadline: Option<Instant>,
+    pub(super) work: Box<dyn FnOnce(&Shared) + Send>,
+}
+
+impl Job {
+    /// Does it. A panic in what the caller has given ends this piece of work and not the thread.
+    fn run(self, shared: &Shared) {
+        let work = self.work;
+        // What the work leaves behind when it unwinds, it gives back itself.
+        let _ = catch_unwind(AssertUnwindSafe(|| work(shared)));
+    }
+}
 
 /// The threads and their work.
-#[derive(Default)]
 pub(super) struct Workers {
     queue: Mutex<Queue>,
     /// Work has come, or the end.
     work: Condvar,
-    /// Work waits for a further thread.
-    pressure: Condvar,
+    /// There is something to watch, or the end.
+    watch: Condvar,
+    /// How many threads there are without delay.
+    at_once: usize,
+    most: usize,
 }
 
 #[derive(Default)]
 struct Queue {
-    jobs: VecDeque<(Instant, Job)>,
+    jobs: VecDeque<Job>,
     threads: usize,
     idle: usize,
-    /// Whether a thread watches how long work waits.
-    watched: bool,
+    watcher: Watcher,
     ended: bool,
+}
+
+impl Queue {
+    /// Takes out what has waited until its deadline.
+    fn take_late(&mut self, now: Instant) -> Vec<Job> {
+        let is_late = |job: &Job| job.deadline.is_some_and(|deadline| deadline <= now);
+        if !self.jobs.iter().any(is_late) {
+            return Vec::new();
+        }
+        let (late, rest) = std::mem::take(&mut self.jobs).into_iter().partition(is_late);
+        self.jobs = VecDeque::from_iter::<Vec<Job>>(rest);
+        late
+    }
+}
+
+/// What the thread does that watches.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+enum Watcher {
+    #[default]
+    Absent,
+    /// It waits for work to watch.
+    Waits,
+    /// It looks again then.
+    Sleeps(Instant),
 }
 
 impl std::fmt::Debug for Workers {
@@ -44,6 +85,10 @@ impl std::fmt::Debug for Workers {
 }
 
 impl Workers {
+    pub(super) fn new(at_once: usize, most: usize) -> Workers {
+        Workers { queue: Mutex::default(), work: Condvar::new(), watch: Condvar::new(), at_once, most }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -57,44 +102,58 @@ impl Workers {
         };
         drop(jobs);
         self.work.notify_all();
-        self.pressure.notify_all();
+        self.watch.notify_all();
     }
 
     /// Has a job done.
     pub(super) fn submit(shared: &Arc<Shared>, job: Job) -> std::io::Result<()> {
         let workers = &shared.workers;
         let mut queue = workers.lock();
-        queue.jobs.push_back((Instant::now(), job));
-        if queue.idle > 0 {
+        let look = workers.next_look(&queue, &job);
+        queue.jobs.push_back(job);
+        // A thread that was told of work counts as idle until it has taken it.
+        if queue.jobs.len() <= queue.idle {
             drop(queue);
             workers.work.notify_one();
-        } else if queue.threads < shared.cpus.min(shared.most) {
-            queue.threads += 1;
-            drop(queue);
-            workers.start(shared)?;
-        } else if !queue.watched && queue.threads < shared.most {
-            queue.watched = true;
-            drop(queue);
-            let shared = Arc::downgrade(shared);
-            spawn("coracle-watcher", move || watch(&shared))?;
-        } else {
-            drop(queue);
-            workers.pressure.notify_one();
+            return Ok(());
+        }
+        if queue.threads < workers.at_once {
+            match start(shared, &mut queue) {
+                Ok(()) => return Ok(()),
+                Err(error) if queue.threads == 0 => {
+                    queue.jobs.pop_back();
+                    return Err(error);
+                }
+                // Those that there are will do it.
+                Err(_) => {}
+            }
+        }
+        match (queue.watcher, look) {
+            (_, None) => {}
+            (Watcher::Absent, Some(_)) => {
+                let shared = Arc::downgrade(shared);
+                queue.watcher = Watcher::Waits;
+                if spawn("coracle-watcher", move || watch(&shared)).is_err() {
+                    queue.watcher = Watcher::Absent;
+                }
+            }
+            (Watcher::Sleeps(until), Some(look)) if until <= look => {}
+            _ => workers.watch.notify_one(),
         }
         Ok(())
     }
 
-    /// Starts a thread that has been counted already.
-    fn start(&self, shared: &Arc<Shared>) -> std::io::Result<()> {
-        let weak = Arc::downgrade(shared);
-        spawn("coracle-worker", move || work(&weak)).inspect_err(|_| self.lock().threads -= 1)
+    /// When the watcher has to look at a job that waits.
+    fn next_look(&self, queue: &Queue, job: &Job) -> Option<Instant> {
+        let impatient = (queue.threads < self.most).then(|| job.since + PATIENCE);
+        [impatient, job.deadline].into_iter().flatten().min()
     }
 
     /// The next job, or none when there is no more to do for this thread.
     fn next(&self) -> Option<Job> {
         let mut queue = self.lock();
         loop {
-            if let Some((_, job)) = queue.jobs.pop_front() {
+            if let Some(job) = queue.jobs.pop_front() {
                 return Some(job);
             }
             if queue.ended {
@@ -113,12 +172,13 @@ impl Workers {
     }
 }
 
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
-    thread::Builder::new().name(name.to_owned()).stack_size(STACK).spawn(run).map(drop)
+/// Starts one more thread.
+fn start(shared: &Arc<Shared>, queue: &mut Queue) -> std::io::Result<()> {
+    let weak = Arc::downgrade(shared);
+    spawn("coracle-worker", move || work(&weak))?;
+    queue.threads += 1;
+    Ok(())
 }
-
-/// The bytes of stack that a thread gets: crash reports take some.
-const STACK: usize = 1 << 20;
 
 fn work(shared: &Weak<Shared>) {
     loop {
@@ -126,42 +186,51 @@ fn work(shared: &Weak<Shared>) {
         let Some(workers) = shared.upgrade().map(|shared| Arc::clone(&shared.workers)) else { return };
         let Some(job) = workers.next() else { return };
         let Some(shared) = shared.upgrade() else { return };
-        job(&shared);
+        job.run(&shared);
     }
 }
 
-/// Adds threads while work waits for long.
+/// Adds threads while work waits for long, and ends work that has waited until its deadline.
 fn watch(shared: &Weak<Shared>) {
+    let Some(workers) = shared.upgrade().map(|shared| Arc::clone(&shared.workers)) else { return };
+    let mut queue = workers.lock();
     loop {
-        let Some(workers) = shared.upgrade().map(|shared| Arc::clone(&shared.workers)) else { return };
-        let mut queue = workers.lock();
-        let oldest = queue.jobs.front().map(|(since, _)| since.elapsed());
-        match oldest {
+        if queue.ended {
+            queue.watcher = Watcher::Absent;
+            return;
+        }
+        let now = Instant::now();
+        let late = queue.take_late(now);
+        let impatient = queue.jobs.front().is_some_and(|job| now >= job.since + PATIENCE);
+        let more = impatient && queue.jobs.len() > queue.idle && queue.threads < workers.most;
+        if more || !late.is_empty() {
+            drop(queue);
+            let Some(shared) = shared.upgrade() else { return };
+            late.into_iter().for_each(|job| job.run(&shared));
+            queue = workers.lock();
+            if more {
+                // Where there is no thread to be had, work waits for those that there are.
+                let _ = start(&shared, &mut queue);
+            }
+        }
+        let wait = match queue.jobs.iter().filter_map(|job| workers.next_look(&queue, job)).min() {
             None => {
-                let (again, waited) =
-                    workers.pressure.wait_timeout(queue, IDLE).unwrap_or_else(PoisonError::into_inner);
-                queue = again;
-                if queue.ended || waited.timed_out() && queue.jobs.is_empty() {
-                    queue.watched = false;
-                    return;
-                }
+                queue.watcher = Watcher::Waits;
+                IDLE
             }
-            Some(waited) if waited < PATIENCE => {
-                drop(queue);
-                thread::sleep(PATIENCE - waited);
+            Some(look) => {
+                // One more thread for each moment of patience.
+                let now = Instant::now();
+                let look = if look <= now { now + PATIENCE } else { look };
+                queue.watcher = Watcher::Sleeps(look);
+                look.saturating_duration_since(now)
             }
-            Some(_) => {
-                let more = shared.upgrade().filter(|shared| queue.idle == 0 && queue.threads < shared.most);
-                if more.is_some() {
-                    queue.threads += 1;
-                }
-                drop(queue);
-                if let Some(shared) = more {
-                    // Where there is no thread to be had, work waits for those that there are.
-                    let _ = workers.start(&shared);
-                }
-                thread::sleep(PATIENCE);
-            }
+        };
+        let (again, waited) = workers.watch.wait_timeout(queue, wait).unwrap_or_else(PoisonError::into_inner);
+        queue = again;
+        if waited.timed_out() && queue.watcher == Watcher::Waits && queue.jobs.is_empty() {
+            queue.watcher = Watcher::Absent;
+            return;
         }
     }
 }

@@ -23,6 +23,7 @@ mod faults;
 mod handlers;
 mod libos;
 mod many;
+mod pool;
 mod readme;
 mod reports;
 mod rights;
