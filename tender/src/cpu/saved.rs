@@ -1,6 +1,6 @@
 //! The state of a vCPU as far as a program at CPL 3 can change it: what a snapshot keeps.
 //!
-//! Everything else is what `state` says, so that no snapshot can bring a CPL, a table or a
+//! Everything else is what [`state`] says, so that no snapshot can bring a CPL, a table or a
 //! control register of its own along.
 
 use super::cpuid::Features;
@@ -14,7 +14,7 @@ use x86_64::registers::rflags::RFlags;
 /// page](crate::layout::EXTENDED_OFFSET), from where the guest loads it when it goes on.
 #[derive(Debug, Clone)]
 pub struct Saved {
-    /// The general registers; rax, rcx, rdx, rsi and rdi are 0, as the way back may leave them. The instruction pointer is also the boot page's
+    /// The general registers; rax and rdx are 0. The instruction pointer is also the boot page's
     /// [target](crate::layout::TARGET_OFFSET).
     pub registers: Registers,
     /// The data segment registers.

@@ -1,6 +1,7 @@
 //! Limits: time, memory and output.
 
 use super::{LONG, NONE, pool_of, snapshot, text};
+use crate::library::alone;
 use crate::support::{guest, no_kvm};
 use coracle_tender::pool::{CallError, Limits, Overrun, Pool};
 use futures_executor::block_on;
@@ -14,7 +15,7 @@ fn a_guest_without_end_costs_its_caller_the_deadline_whatever_it_does() {
     if no_kvm() {
         return;
     }
-    let pool = pool_of(1);
+    let pool = pool_of(4);
     let limit = Duration::from_millis(30);
     for input in WITHOUT_END {
         for error in [
@@ -27,20 +28,34 @@ fn a_guest_without_end_costs_its_caller_the_deadline_whatever_it_does() {
     assert_eq!(text(pool.call(b"echo on", NONE).expect("an answer")), "on");
 }
 
-/// How much longer than the limit calls took that have no end, in ascending order.
-fn delays(call: impl Fn(Limits) -> CallError) -> Vec<Duration> {
-    let limit = Duration::from_millis(15);
+/// For how long the threads of this process have waited for a CPU, all in all.
+fn waited_for_cpus() -> Duration {
+    let threads = std::fs::read_dir("/proc/self/task").expect("threads").flatten();
+    let waited = threads.filter_map(|thread| {
+        // Nanoseconds on a CPU, nanoseconds of waiting for one, turns. Not every kernel counts.
+        let counts = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        counts.split(' ').nth(1)?.parse::<u64>().ok()
+    });
+    Duration::from_nanos(waited.sum())
+}
+
+/// How much longer than the limit this takes, in the middle of many. What it takes longer because other
+/// programs have the CPUs is not ours.
+fn delay(call: impl Fn(Limits) -> CallError) -> Duration {
+    const LIMIT: Duration = Duration::from_millis(15);
     let mut delays: Vec<_> = (0..60)
         .map(|_| {
-            let begin = Instant::now();
-            let error = call(Limits::new().time(limit));
+            let (before, begin) = (waited_for_cpus(), Instant::now());
+            let error = call(Limits::new().time(LIMIT));
             let took = begin.elapsed();
-            assert!(matches!(error, CallError::Overran(Overrun::Time(_))), "{error:?}");
-            took.checked_sub(limit).expect("it does not end before its time")
+            // Busy: on a machine with other work, the instance of the last call may still be on its way back.
+            assert!(matches!(error, CallError::Overran(Overrun::Time(_)) | CallError::Busy(_)), "{error:?}");
+            let late = took.checked_sub(LIMIT).expect("it does not end before its time");
+            late.saturating_sub(waited_for_cpus().saturating_sub(before))
         })
         .collect();
     delays.sort_unstable();
-    delays
+    delays[delays.len() / 2]
 }
 
 #[test]
@@ -48,13 +63,15 @@ fn a_deadline_is_kept_within_two_milliseconds() {
     if no_kvm() {
         return;
     }
-    let pool = pool_of(2);
-    // On a machine with other work, a thread may have to wait for a CPU: the middle one says what is ours.
-    let blocking = delays(|limits| pool.call(b"loop", limits).expect_err("it has no end"));
-    let own = delays(|limits| block_on(pool.call_async(b"loop", limits)).expect_err("it has no end"));
-    for delays in [blocking, own] {
-        assert!(delays[delays.len() / 2] < Duration::from_millis(2), "{delays:?}");
-    }
+    alone("pool::limits::a_deadline_is_kept_within_two_milliseconds", || {
+        // All threads that there will be are there: those that end take their counts with them.
+        let pool = pool_of(1);
+        block_on(pool.call_async(b"echo", NONE)).expect("an answer");
+        let blocking = delay(|limits| pool.call(b"loop", limits).expect_err("it has no end"));
+        assert!(blocking < Duration::from_millis(2), "{blocking:?}");
+        let own = delay(|limits| block_on(pool.call_async(b"loop", limits)).expect_err("it has no end"));
+        assert!(own < Duration::from_millis(2), "{own:?}");
+    });
 }
 
 #[test]

@@ -1,13 +1,20 @@
 //! Signals: which one the library takes, and that it leaves others alone.
 
-use super::{NONE, pool_of, text};
+use super::{NONE, pool_of, text, wait_until};
 use crate::library::alone;
 use crate::support::no_kvm;
 use coracle_tender::kvm::kick_signal;
-use coracle_tender::pool::Limits;
+use coracle_tender::pool::{CallError, Limits};
 use futures_executor::block_on;
 use std::mem::MaybeUninit;
 use std::time::Duration;
+
+fn threads_of_pools() -> impl Iterator<Item = (String, std::fs::DirEntry)> {
+    let threads = std::fs::read_dir("/proc/self/task").expect("threads").flatten();
+    threads
+        .map(|thread| (std::fs::read_to_string(thread.path().join("comm")).unwrap_or_default(), thread))
+        .filter(|(name, _)| name.starts_with("coracle-"))
+}
 
 /// The signals that a thread of this process blocks, by the kernel's word.
 fn blocked(thread: &std::fs::DirEntry) -> Option<u64> {
@@ -24,20 +31,15 @@ fn threads_of_the_pool_leave_the_signals_of_the_process_to_its_own_threads() {
     alone("pool::signals::threads_of_the_pool_leave_the_signals_of_the_process_to_its_own_threads", || {
         let pool = pool_of(2);
         block_on(pool.call_async(b"echo", NONE)).expect("an answer");
-        let mut threads = 0;
-        for thread in std::fs::read_dir("/proc/self/task").expect("threads").flatten() {
-            let name = std::fs::read_to_string(thread.path().join("comm")).unwrap_or_default();
-            if !name.starts_with("coracle-") {
-                continue;
-            }
-            threads += 1;
+        // A thread gives itself its name.
+        wait_until(|| threads_of_pools().count() >= 2);
+        for (name, thread) in threads_of_pools() {
             let mask = blocked(&thread).expect("it has a mask");
             for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGCHLD, libc::SIGUSR1] {
                 assert!(mask & 1 << (signal - 1) != 0, "{name} gets signal {signal}");
             }
             assert!(mask & 1 << (kick_signal() - 1) == 0, "{name} cannot be kicked");
         }
-        assert!(threads >= 2, "{threads}");
     });
 }
 
@@ -85,6 +87,11 @@ fn signals_of_the_process_do_not_disturb_calls() {
         let pool = pool_of(1);
         for _ in 0..2000 {
             assert_eq!(text(pool.call(b"echo on", NONE).expect("an answer")), "on");
+        }
+        // Each of these takes a new machine.
+        for _ in 0..200 {
+            let error = pool.call(b"fault", NONE).expect_err("it crashes");
+            assert!(matches!(error, CallError::Crashed { .. }), "{error:?}");
         }
     });
 }
