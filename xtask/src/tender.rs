@@ -24,8 +24,8 @@ pub(crate) fn build() -> Result<PathBuf> {
 /// Builds the examples of programs that embed the library, and copies each to `directory/NAME`. They are
 /// linked statically, so that they can be carried to another machine.
 pub(crate) fn embedding(directory: &Path) -> Result {
-    statically(cargo("build").args(["--release", "--package", "coracle-tender", "--examples"])).run()?;
-    let built = paths::target().join(TARGET).join("release/examples");
+    statically(cargo("build").args(["--package", "coracle-tender", "--examples"])).run()?;
+    let built = paths::target().join(TARGET).join("debug/examples");
     EMBEDDING.iter().try_for_each(|name| paths::copy(&built.join(name), &directory.join(name)))
 }
 
