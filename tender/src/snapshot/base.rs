@@ -96,9 +96,12 @@ impl Base {
         if let Some(word) = self.loaded.as_ref().and_then(|loaded| loaded.get((number / 64) as usize))
             && word.load(Ordering::Acquire) & 1 << (number % 64) == 0
         {
-            // SAFETY: the page lies in the copies; nobody reads it before its bit is set, and whoever sets
-            // it does so after this.
-            unsafe { to.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+            // The copies are zero before they are written: a page that is zero, as in a hole, costs no memory.
+            if bytes.iter().any(|byte| *byte != 0) {
+                // SAFETY: the page lies in the copies; nobody reads it before its bit is set, and whoever
+                // sets it does so after this.
+                unsafe { to.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+            }
             word.fetch_or(1 << (number % 64), Ordering::Release);
         }
         Ok(())
