@@ -2,15 +2,18 @@
 
 use super::console::gather;
 use super::{Abort, Context, Outside, Reply, State};
+use crate::guest::{Run, runs};
+use crate::memory::Memory;
+use crate::paging::{Access, EntryMemory};
 use crate::text::escape_lines;
 use coracle_hypercall::call::{MAX_BYTES, MAX_TEXT};
 use coracle_hypercall::console::Stream;
 use coracle_hypercall::error::CallError;
 use coracle_hypercall::exit;
 use coracle_hypercall::invocation::{HostRequest, Invocation, Outcome, UNKNOWN_LENGTH};
-use coracle_hypercall::memory::GuestAddress;
+use coracle_hypercall::memory::{GuestAddress, GuestSlice};
 use std::mem::offset_of;
-use zerocopy::IntoBytes;
+use zerocopy::{FromZeros, IntoBytes};
 
 /// What the tender does when the guest says that it is ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,35 +26,96 @@ pub enum AtReady {
     Refuse,
 }
 
+/// Where a guest waits for its input: the invocation and its buffer, guest-physical. So they are found once
+/// and for all, whatever rights the guest gives their pages afterwards.
+#[derive(Debug, Clone)]
+pub(crate) struct Awaited {
+    /// What the tender sets of the invocation.
+    set: Vec<Run>,
+    buffer: Vec<Run>,
+    /// The length of the buffer.
+    room: u64,
+}
+
+impl Awaited {
+    /// Finds them under the PML4 at `root`. `read` copies guest-physical bytes.
+    ///
+    /// # Errors
+    /// [`CallError::TooLong`], [`CallError::BadAddress`] unless the guest may write both.
+    pub(crate) fn find<M: EntryMemory>(
+        memory: &M,
+        root: u64,
+        invocation: u64,
+        read: impl Fn(u64, &mut [u8]) -> Result<(), CallError>,
+    ) -> Result<Awaited, CallError> {
+        let found = |slice| {
+            let mut found = Vec::new();
+            runs(memory, root, slice, Access::Write, |run| {
+                found.push(run);
+                Ok(())
+            })?;
+            Ok(found)
+        };
+        let mut this = Invocation::new_zeroed();
+        let mut rest = this.as_mut_bytes();
+        for run in found(GuestSlice::new(invocation, rest.len() as u64))? {
+            let part = rest.split_off_mut(..run.length as usize).ok_or(CallError::BadAddress)?;
+            read(run.physical, part)?;
+        }
+        let at = offset_of!(Invocation, length) as u64;
+        let set = found(GuestSlice::new(invocation + at, size_of::<Invocation>() as u64 - at))?;
+        Ok(Awaited { set, buffer: found(this.buffer)?, room: this.buffer.length })
+    }
+}
+
+/// Writes bytes to the runs, one after the other.
+fn write(memory: &Memory, runs: &[Run], bytes: &[u8]) -> Result<(), CallError> {
+    let mut rest = bytes;
+    for run in runs {
+        let (part, after) = rest.split_at(rest.len().min(run.length as usize));
+        if part.is_empty() {
+            break;
+        }
+        memory.write(run.physical, part).map_err(|_| CallError::BadAddress)?;
+        rest = after;
+    }
+    Ok(())
+}
+
 impl State {
     pub(super) fn ready(&mut self, invocation: u64, context: &mut Context<'_>) -> Reply {
-        match self.at_ready {
-            AtReady::Refuse => return Reply::Result(Err(CallError::Denied)),
-            AtReady::Stop => {
-                // What it names must be there in every run.
-                return match self.begin(invocation, context) {
-                    Ok(()) => Reply::Ready(invocation),
-                    Err(error) => Reply::Result(Err(error)),
-                };
-            }
-            AtReady::GoOn => self.at_ready = AtReady::Refuse,
+        if self.at_ready == AtReady::Refuse {
+            return Reply::Result(Err(CallError::Denied));
         }
-        Reply::Result(self.begin(invocation, context).map(|()| 0))
+        let memory = context.guest.memory();
+        let read =
+            |physical, bytes: &mut [u8]| memory.read(physical, bytes).map_err(|_| CallError::BadAddress);
+        let begun = Awaited::find(&memory, context.root, invocation, read)
+            .and_then(|awaited| self.begin(&awaited, context));
+        match begun {
+            Err(error) => Reply::Result(Err(error)),
+            Ok(()) if self.at_ready == AtReady::Stop => Reply::Ready(invocation),
+            Ok(()) => {
+                self.at_ready = AtReady::Refuse;
+                Reply::Result(Ok(0))
+            }
+        }
     }
 
     /// Fills in the invocation, with as much of the input as its buffer holds.
-    pub(crate) fn begin(&mut self, invocation: u64, context: &mut Context<'_>) -> Result<(), CallError> {
+    pub(crate) fn begin(&mut self, awaited: &Awaited, context: &mut Context<'_>) -> Result<(), CallError> {
         let deadline = self.events.deadline;
-        let mut this: Invocation = context.guest.read_struct(invocation)?;
+        let memory = context.guest.memory();
+        let mut this = Invocation::new_zeroed();
         (this.length, this.total) = match &mut context.outside {
             Outside::Streams(_) => (0, UNKNOWN_LENGTH),
             Outside::Caller(caller) => {
                 // What is there at once. The guest asks for the rest, and learns of errors then.
                 let total = caller.total().unwrap_or(UNKNOWN_LENGTH);
                 let held = if total == UNKNOWN_LENGTH { &[] } else { caller.input(deadline).unwrap_or(&[]) };
-                let count = this.buffer.length.min(held.len() as u64);
+                let count = awaited.room.min(held.len() as u64);
                 let part = held.get(..count as usize).unwrap_or_default();
-                context.guest.write(this.buffer.address, part)?;
+                write(memory, &awaited.buffer, part)?;
                 caller.consume(count as usize);
                 (count, total)
             }
@@ -62,8 +126,7 @@ impl State {
         this.seed.copy_from_slice(seed);
         // All that the guest has set itself stays as it is.
         let at = offset_of!(Invocation, length);
-        let bytes = this.as_bytes().get(at..).unwrap_or_default();
-        context.guest.write(GuestAddress(invocation.saturating_add(at as u64)), bytes)
+        write(memory, &awaited.set, this.as_bytes().get(at..).unwrap_or_default())
     }
 
     pub(super) fn input(&mut self, buffer: u64, length: u64, context: &mut Context<'_>) -> Reply {

@@ -59,7 +59,7 @@ impl Instance {
         log: &mut dyn FnMut(&LogEntry<'_>),
     ) -> Result<(), Dead> {
         let Origin::Snapshot(snapshot) = &self.origin else { return Ok(()) };
-        let Some(invocation) = snapshot.invocation else { return Ok(()) };
+        let Some(awaited) = &snapshot.invocation else { return Ok(()) };
         let mut context = Context {
             guest: Guest::new(self.machine.memory(), self.tables.root),
             places: &self.places,
@@ -68,7 +68,11 @@ impl Instance {
             outside: outside.again(),
             log,
         };
-        self.state.begin(invocation, &mut context).map_err(Dead::Invocation)
+        let begun = self.state.begin(awaited, &mut context);
+        if self.machine.memory().was_asked_beyond_end() {
+            return Err(Dead::HostMemory);
+        }
+        begun.map_err(Dead::Invocation)
     }
 
     fn with_caller(
