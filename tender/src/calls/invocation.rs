@@ -1,6 +1,6 @@
 //! One-shot execution: what `coracle_hypercall::invocation` says.
 
-use super::console::gather;
+use super::console::{Vectors, gather, gather_all};
 use super::{Abort, Context, Outside, Reply, State};
 use crate::guest::{Run, runs};
 use crate::memory::Memory;
@@ -10,10 +10,13 @@ use coracle_hypercall::call::{MAX_BYTES, MAX_TEXT};
 use coracle_hypercall::console::Stream;
 use coracle_hypercall::error::CallError;
 use coracle_hypercall::exit;
-use coracle_hypercall::invocation::{HostRequest, Invocation, Outcome, UNKNOWN_LENGTH};
+use coracle_hypercall::invocation::{HostRequest, Invocation, MAX_ARGUMENT, Outcome, UNKNOWN_LENGTH};
 use coracle_hypercall::memory::{GuestAddress, GuestSlice};
 use std::mem::offset_of;
 use zerocopy::{FromZeros, IntoBytes};
+
+/// The most output that a caller is given at once, in bytes: a deadline is not looked at meanwhile.
+const MOST_AT_ONCE: u64 = 1 << 20;
 
 /// What the tender does when the guest says that it is ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -160,25 +163,31 @@ impl State {
 
     /// Writes to a stream for the caller.
     pub(super) fn put_out(&mut self, slices: u64, count: u64, context: &mut Context<'_>) -> Reply {
-        let deadline = self.events.deadline;
-        let vectors = match gather(slices, count, context) {
+        let most = match context.outside {
+            Outside::Streams(_) => MAX_BYTES,
+            Outside::Caller(_) => MOST_AT_ONCE,
+        };
+        let vectors = match gather(slices, count, most, context) {
             Ok(vectors) => vectors,
             Err(error) => return Reply::Result(Err(error)),
         };
-        match &mut context.outside {
+        match context.outside {
             Outside::Streams(_) => self.transfer(Stream::Output.into(), &vectors, context),
-            Outside::Caller(caller) => {
-                let length = vectors.length();
-                let appended = caller.room(length as usize).map(|output| vectors.append_to(output));
-                match appended {
-                    Ok(Ok(())) => match caller.appended(deadline) {
-                        Ok(()) => Reply::Result(Ok(length)),
-                        Err(abort) => Reply::Abort(abort),
-                    },
-                    Ok(Err(error)) => Reply::Result(Err(error)),
-                    Err(abort) => Reply::Abort(abort),
-                }
-            }
+            Outside::Caller(_) => self.hand_over(&vectors, context),
+        }
+    }
+
+    /// Appends to what the caller has of the output.
+    fn hand_over(&self, vectors: &Vectors<'_>, context: &mut Context<'_>) -> Reply {
+        let Outside::Caller(caller) = &mut context.outside else { return Reply::Result(Err(CallError::Io)) };
+        let length = vectors.length();
+        match caller.room(length as usize).map(|output| vectors.append_to(output)) {
+            Ok(Ok(())) => match caller.appended(self.events.deadline) {
+                Ok(()) => Reply::Result(Ok(length)),
+                Err(abort) => Reply::Abort(abort),
+            },
+            Ok(Err(error)) => Reply::Result(Err(error)),
+            Err(abort) => Reply::Abort(abort),
         }
     }
 
@@ -193,9 +202,12 @@ impl State {
             return Reply::Result(Err(CallError::BadArgument));
         };
         match (outcome, &mut context.outside) {
-            (Outcome::Done, Outside::Caller(_)) => match self.put_out(slices, count, context) {
-                Reply::Result(Ok(_)) => Reply::Responded,
-                reply => reply,
+            (Outcome::Done, Outside::Caller(_)) => match gather_all(slices, count, context) {
+                Ok(vectors) => match self.hand_over(&vectors, context) {
+                    Reply::Result(Ok(_)) => Reply::Responded,
+                    reply => reply,
+                },
+                Err(error) => Reply::Result(Err(error)),
             },
             (Outcome::Failed, _) => match read_all(slices, count, context) {
                 Ok(reason) => Reply::Failed(escape_lines(&String::from_utf8_lossy(&reason))),
@@ -207,7 +219,7 @@ impl State {
 
     /// The last output of an image that runs as an ordinary program.
     fn respond_to_streams(&mut self, slices: u64, count: u64, context: &mut Context<'_>) -> Reply {
-        let vectors = match gather(slices, count, context) {
+        let vectors = match gather_all(slices, count, context) {
             Ok(vectors) => vectors,
             Err(error) => return Reply::Result(Err(error)),
         };
@@ -231,11 +243,16 @@ impl State {
 
     fn call_host(&mut self, request: u64, context: &mut Context<'_>) -> Result<u64, CallError> {
         let mut this: HostRequest = context.guest.read_struct(request)?;
-        if this.name.length > MAX_TEXT || this.argument.length > MAX_BYTES {
+        if this.name.length > MAX_TEXT || this.argument.length > MAX_ARGUMENT {
             return Err(CallError::TooLong);
         }
         let name = context.guest.read_text(this.name, MAX_TEXT)?;
         let argument = context.guest.read_bytes(this.argument)?;
+        // The function may have effects: nothing is to fail after it.
+        let at = offset_of!(HostRequest, length);
+        let length = GuestSlice::new(request.saturating_add(at as u64), 8);
+        context.guest.runs(length, Access::Write, |_| Ok(()))?;
+        context.guest.runs(this.buffer, Access::Write, |_| Ok(()))?;
         let Outside::Caller(caller) = &mut context.outside else {
             return Err(CallError::NoSuchFunction);
         };
@@ -246,9 +263,8 @@ impl State {
         let part = reply.get(..(this.buffer.length.min(reply.len() as u64)) as usize).unwrap_or_default();
         context.guest.write(this.buffer.address, part)?;
         this.length = reply.len() as u64;
-        let at = offset_of!(HostRequest, length);
         let bytes = this.as_bytes().get(at..).unwrap_or_default();
-        context.guest.write(GuestAddress(request.saturating_add(at as u64)), bytes)?;
+        context.guest.write(length.address, bytes)?;
         self.reply = reply;
         Ok(failed)
     }
@@ -270,7 +286,7 @@ impl State {
 
 /// All bytes of a list of slices.
 fn read_all(slices: u64, count: u64, context: &Context<'_>) -> Result<Vec<u8>, CallError> {
-    let vectors = gather(slices, count, context)?;
+    let vectors = gather_all(slices, count, context)?;
     if vectors.length() > MAX_TEXT {
         return Err(CallError::TooLong);
     }
@@ -291,18 +307,18 @@ impl State {
         match stream {
             Stream::Output => self.put_out(slices, count, context),
             Stream::Error => {
-                let vectors = match gather(slices, count, context) {
+                let vectors = match gather(slices, count, MAX_BYTES, context) {
                     Ok(vectors) => vectors,
                     Err(error) => return Reply::Result(Err(error)),
                 };
-                let mut bytes = Vec::new();
-                if let Err(error) = vectors.append_to(&mut bytes) {
-                    return Reply::Result(Err(error));
-                }
                 if let Outside::Caller(caller) = &mut context.outside {
+                    let mut bytes = Vec::new();
+                    if let Err(error) = vectors.append_first(caller.diagnostics_room() as u64, &mut bytes) {
+                        return Reply::Result(Err(error));
+                    }
                     caller.diagnostics(&bytes);
                 }
-                Reply::Result(Ok(bytes.len() as u64))
+                Reply::Result(Ok(vectors.length()))
             }
         }
     }
