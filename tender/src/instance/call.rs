@@ -18,7 +18,7 @@ impl Instance {
     }
 
     /// Runs an instance that is as its snapshot is, once, for a caller. Afterwards it is to be
-    /// [reset](Self::reset), or thrown away.
+    /// [reset](Self::reset), or thrown away: until then this answers how it ended.
     ///
     /// `requests` lets another thread end the run. The thread has the [kick
     /// signal](crate::kvm::kick_signal) unblocked until this returns, and may get it once more later.
@@ -29,11 +29,16 @@ impl Instance {
         deadline: Option<Instant>,
         requests: Option<&Arc<Requests>>,
     ) -> End {
-        self.state.events.deadline = deadline;
-        if let Err(dead) = self.begin(&mut Outside::Caller(caller), log) {
-            return End::Dead(dead);
+        if let Some(end) = &self.end {
+            return end.clone();
         }
-        self.with_caller(caller, log, deadline, requests)
+        self.state.events.deadline = deadline;
+        let end = match self.begin(&mut Outside::Caller(caller), log) {
+            Ok(()) => self.with_caller(caller, log, deadline, requests),
+            Err(dead) => End::Dead(dead),
+        };
+        self.end = Some(end.clone());
+        end
     }
 
     /// Lets the guest use no more than so many bytes of its heap, what its snapshot has of it included:
@@ -52,6 +57,11 @@ impl Instance {
         Ok(())
     }
 
+    /// Whether it may use less of its heap than there is.
+    pub(crate) fn is_heap_limited(&self) -> bool {
+        self.machine.memory().end() < self.physical.heap.end()
+    }
+
     /// Hands the guest its invocation, where it waits for one.
     pub(super) fn begin(
         &mut self,
@@ -59,7 +69,7 @@ impl Instance {
         log: &mut dyn FnMut(&LogEntry<'_>),
     ) -> Result<(), Dead> {
         let Origin::Snapshot(snapshot) = &self.origin else { return Ok(()) };
-        let Some(invocation) = snapshot.invocation else { return Ok(()) };
+        let Some(awaited) = &snapshot.invocation else { return Ok(()) };
         let mut context = Context {
             guest: Guest::new(self.machine.memory(), self.tables.root),
             places: &self.places,
@@ -68,7 +78,11 @@ impl Instance {
             outside: outside.again(),
             log,
         };
-        self.state.begin(invocation, &mut context).map_err(Dead::Invocation)
+        let begun = self.state.begin(awaited, &mut context);
+        if self.machine.memory().was_asked_beyond_end() {
+            return Err(Dead::HostMemory);
+        }
+        begun.map_err(Dead::Invocation)
     }
 
     fn with_caller(

@@ -107,6 +107,21 @@ impl Base {
         Ok(())
     }
 
+    /// Copies bytes of any pages.
+    pub(crate) fn read(&self, address: u64, buffer: &mut [u8]) -> io::Result<()> {
+        let (mut address, mut rest) = (address, buffer);
+        while !rest.is_empty() {
+            let at = address % PAGE;
+            let length = rest.len().min((PAGE - at) as usize);
+            let page = self.page(address / PAGE)?.wrapping_add(at as usize);
+            let (part, after) = rest.split_at_mut(length);
+            // SAFETY: so many bytes lie in the page from there on, which nobody writes any more.
+            unsafe { page.copy_to_nonoverlapping(part.as_mut_ptr(), length) };
+            (address, rest) = (address + length as u64, after);
+        }
+        Ok(())
+    }
+
     /// Eight bytes at an address within one page.
     pub(crate) fn read_u64(&self, address: u64) -> io::Result<u64> {
         let at = address % PAGE;

@@ -29,6 +29,7 @@ pub use take::Said;
 
 pub(crate) use base::Base;
 
+use crate::calls::Awaited;
 use crate::cpu::saved::Saved;
 use crate::image::Image;
 use crate::kvm::{Host, Tables};
@@ -58,7 +59,7 @@ pub struct Snapshot {
     pub(crate) program: Program,
     pub(crate) permissions: Permissions,
     /// Where the guest waits for its invocation; `None` when it has not run yet.
-    pub(crate) invocation: Option<u64>,
+    pub(crate) invocation: Option<Awaited>,
     pub(crate) subscribed: EventSources,
     /// When its monotonic clock would have read zero.
     pub(crate) clock_start: Instant,

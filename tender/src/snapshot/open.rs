@@ -7,6 +7,7 @@ use super::format::{
 };
 use super::write::Head;
 use super::{Refusal, Snapshot};
+use crate::calls::Awaited;
 use crate::cpu::saved::{Saved, Segments};
 use crate::cpu::{descriptors, features, stub};
 use crate::image::Image;
@@ -19,6 +20,7 @@ use crate::paging::{Part, each_part, entry_span};
 use crate::registers::Registers;
 use crate::runnable::open_file;
 use crate::text::escape;
+use coracle_hypercall::error::CallError;
 use coracle_hypercall::event::EventSources;
 use coracle_hypercall::memory::{LARGE_PAGE, PAGE, Rights};
 use coracle_hypercall::note::{Permissions, Program};
@@ -85,6 +87,11 @@ pub(super) fn open(
     }
     check_system(&base, &places)?;
     check_tables(&base, header.next_table, &physical, &places, permissions)?;
+    // What calls change in the tables is of no consequence to where they find their input.
+    let read = |physical, bytes: &mut [u8]| base.read(physical, bytes).map_err(|_| CallError::BadAddress);
+    let invocation = ready.then(|| Awaited::find(&&base, tables.root, header.invocation, read)).transpose();
+    let invocation =
+        invocation.map_err(|_| malformed("no room for the input where the guest waits for it"))?;
     Ok(Snapshot {
         host: Arc::clone(host),
         base,
@@ -95,7 +102,7 @@ pub(super) fn open(
         next_table: header.next_table,
         program,
         permissions,
-        invocation: ready.then_some(header.invocation),
+        invocation,
         subscribed,
         clock_start: past.ok_or(malformed("its clock is further than this machine's can be"))?,
         hot: OnceLock::new(),
