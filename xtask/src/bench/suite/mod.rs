@@ -5,7 +5,6 @@ mod cat;
 mod compute;
 mod footprint;
 mod oneshot;
-mod serve;
 mod start;
 mod steady;
 
@@ -20,6 +19,5 @@ pub(super) fn all(programs: &Programs, quick: bool) -> Vec<Experiment<'_>> {
     all.push(cat::experiment(programs, quick));
     all.extend(footprint::experiments(programs));
     all.extend(oneshot::experiments(programs, quick));
-    all.push(serve::experiment(programs, quick));
     all
 }
