@@ -3,8 +3,6 @@
 //! ```console
 //! $ echo Hello | cargo run --release
 //! Hello
-//! $ echo Hello | coracle invoke target/release/handler-echo --input -
-//! Hello
 //! ```
 #![no_std]
 #![no_main]

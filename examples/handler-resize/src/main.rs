@@ -3,7 +3,6 @@
 //!
 //! ```console
 //! $ cargo run --release < picture.jpg > thumbnail.png
-//! $ coracle invoke target/release/handler-resize --input picture.jpg > thumbnail.png
 //! ```
 #![no_std]
 #![no_main]

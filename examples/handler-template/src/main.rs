@@ -7,7 +7,6 @@
 //! <title>Boats</title>
 //! <h1>Boats</h1>
 //! <p><b>Coracle</b>: 120</p>
-//! $ coracle invoke target/release/handler-template --input boats.json
 //! ```
 #![no_std]
 #![no_main]
