@@ -57,7 +57,9 @@ pub fn main(arguments: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// ```ignore
 /// #[coracle::handler(init = Templates::load)]
-/// fn page(templates: &Templates, visitor: Visitor) -> Result<Page, Error> { … }
+/// fn page(templates: &Templates, visitor: Visitor) -> Result<Page, Error> {
+///     templates.page(visitor)
+/// }
 /// ```
 ///
 /// The rest is as with `main`: `#![no_std]`, `#![no_main]`, panic handler and global allocator, and
