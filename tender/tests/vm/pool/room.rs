@@ -2,7 +2,7 @@
 
 use super::{LONG, NONE, obedient, pool_of, text, wait_until};
 use crate::support::no_kvm;
-use coracle_tender::pool::{CallError, Fault, HostFailure, Limits, Overrun, Pool};
+use coracle_tender::pool::{Call, CallError, Fault, HostFailure, Limits, Output, Overrun, Pool};
 use futures_executor::block_on;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
@@ -31,9 +31,14 @@ impl Gate {
     }
 }
 
-/// A pool of one instance, whose function `wait` this is.
-fn pool_with(gate: Gate) -> Pool {
-    obedient().max(1).function_of_bytes("wait", move |_| gate.wait()).build().expect("a pool")
+/// A pool whose one instance is in use, the call that has it, and what lets that end.
+fn pool_in_use() -> (Pool, Call<Output>, mpsc::Sender<()>) {
+    let (gate, open, comes) = Gate::new();
+    let offering = obedient().max(1).function_of_bytes("wait", move |_| gate.wait());
+    let pool = offering.build().expect("a pool");
+    let held = pool.call_async(b"host wait", NONE);
+    comes.recv().expect("it is in use");
+    (pool, held, open)
 }
 
 #[test]
@@ -41,10 +46,7 @@ fn a_call_for_which_no_instance_comes_free_in_time_is_told_that_all_are_busy() {
     if no_kvm() {
         return;
     }
-    let (gate, open, comes) = Gate::new();
-    let pool = pool_with(gate);
-    let held = pool.call_async(b"host wait", NONE);
-    comes.recv().expect("it is in use");
+    let (pool, held, open) = pool_in_use();
     for error in [
         pool.call(b"echo", SHORT).expect_err("none is free"),
         block_on(pool.call_async(b"echo", SHORT)).expect_err("none is free"),
@@ -62,10 +64,7 @@ fn a_caller_that_waits_gets_the_instance_that_comes_free() {
     if no_kvm() {
         return;
     }
-    let (gate, open, comes) = Gate::new();
-    let pool = pool_with(gate);
-    let held = pool.call_async(b"host wait", NONE);
-    comes.recv().expect("it is in use");
+    let (pool, held, open) = pool_in_use();
     std::thread::scope(|scope| {
         let waiting: Vec<_> = (0..8).map(|_| scope.spawn(|| pool.call(b"calls", NONE))).collect();
         open.send(()).expect("it waits");
@@ -123,10 +122,7 @@ fn a_pool_that_is_dropped_ends_calls_that_wait_and_lets_those_in_flight_end() {
     if no_kvm() {
         return;
     }
-    let (gate, open, comes) = Gate::new();
-    let pool = pool_with(gate);
-    let held = pool.call_async(b"host wait", NONE);
-    comes.recv().expect("it is in use");
+    let (pool, held, open) = pool_in_use();
     let waiting = pool.call_async(b"echo", NONE);
     let begin = Instant::now();
     drop(pool);

@@ -64,8 +64,9 @@ impl Bed {
 /// hole of the file.
 const CUTS: [u64; 2] = [2 * LARGE_PAGE - 100 * PAGE, 4 * LARGE_PAGE];
 
-#[test]
-fn a_guest_that_reads_what_was_cut_off_is_dead() {
+/// Checks an instance after each of the cuts, told where what is gone was in the guest, and that all else goes
+/// on.
+fn after_each_cut(check: impl Fn(&mut Instance, u64)) {
     if no_kvm() {
         return;
     }
@@ -73,40 +74,33 @@ fn a_guest_that_reads_what_was_cut_off_is_dead() {
         let bed = Bed::new();
         let mut instance = resume(&bed.snapshot);
         let gone = bed.cut_block(&mut instance, cut);
-        let answer = Orders::new().read(gone).call(&mut instance);
-        assert!(matches!(answer.end, End::Dead(Dead::HostMemory)), "{:?}", answer.end);
+        check(&mut instance, gone);
         bed.all_else_goes_on();
     }
+}
+
+#[test]
+fn a_guest_that_reads_what_was_cut_off_is_dead() {
+    after_each_cut(|instance, gone| {
+        let answer = Orders::new().read(gone).call(instance);
+        assert!(matches!(answer.end, End::Dead(Dead::HostMemory)), "{:?}", answer.end);
+    });
 }
 
 #[test]
 fn a_guest_that_writes_what_was_cut_off_is_dead() {
-    if no_kvm() {
-        return;
-    }
-    for cut in CUTS {
-        let bed = Bed::new();
-        let mut instance = resume(&bed.snapshot);
-        let gone = bed.cut_block(&mut instance, cut);
-        let answer = Orders::new().fill(gone, PAGE, 1).call(&mut instance);
+    after_each_cut(|instance, gone| {
+        let answer = Orders::new().fill(gone, PAGE, 1).call(instance);
         assert!(matches!(answer.end, End::Dead(Dead::HostMemory)), "{:?}", answer.end);
-        bed.all_else_goes_on();
-    }
+    });
 }
 
 #[test]
 fn a_call_that_points_to_what_was_cut_off_is_refused() {
-    if no_kvm() {
-        return;
-    }
-    for cut in CUTS {
-        let bed = Bed::new();
-        let mut instance = resume(&bed.snapshot);
-        let gone = bed.cut_block(&mut instance, cut);
-        let answer = Orders::new().output(gone, 3 * PAGE).call(&mut instance);
+    after_each_cut(|instance, gone| {
+        let answer = Orders::new().output(gone, 3 * PAGE).call(instance);
         assert_eq!(answer.words(), [CallError::BadAddress.to_result() as u64]);
-        bed.all_else_goes_on();
-    }
+    });
 }
 
 #[test]

@@ -150,12 +150,12 @@ impl Parts {
 }
 
 /// Bits of a page-table entry.
-const PRESENT: u64 = 1;
-const WRITABLE: u64 = 1 << 1;
-const USER: u64 = 1 << 2;
-const LARGE: u64 = 1 << 7;
-const NO_EXECUTE: u64 = 1 << 63;
-const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
+pub(super) const PRESENT: u64 = 1;
+pub(super) const WRITABLE: u64 = 1 << 1;
+pub(super) const USER: u64 = 1 << 2;
+pub(super) const LARGE: u64 = 1 << 7;
+pub(super) const NO_EXECUTE: u64 = 1 << 63;
+pub(super) const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 
 /// The memory of the guests.
 const MEMORY: u64 = 16 << 20;

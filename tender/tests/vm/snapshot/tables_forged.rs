@@ -2,6 +2,7 @@
 
 use super::calls::{MEMORY, Orders, READ_WRITE, host, resume, take};
 use super::files::sign;
+use super::forged::{ADDRESS, LARGE, NO_EXECUTE, PRESENT, USER, WRITABLE};
 use crate::scratch::Scratch;
 use crate::support::no_kvm;
 use coracle_hypercall::memory::{LARGE_PAGE, PAGE};
@@ -15,14 +16,6 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use zerocopy::{FromBytes, IntoBytes};
-
-/// Bits of a page-table entry.
-const PRESENT: u64 = 1;
-const WRITABLE: u64 = 1 << 1;
-const USER: u64 = 1 << 2;
-const LARGE: u64 = 1 << 7;
-const NO_EXECUTE: u64 = 1 << 63;
-const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 
 /// A snapshot's file with its memory from `data_offset` on.
 struct Forged {
