@@ -15,22 +15,26 @@ const VALID: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Clock {
     start: Instant,
-    /// The counter's rate, where it can be trusted.
-    khz: Option<u32>,
+    /// Whether the counter ticks at one rate.
+    constant: bool,
+    /// The counter's rate, once it was asked for, where it can be trusted.
+    khz: Option<Option<u32>>,
     sequence: u32,
 }
 
 impl Clock {
-    /// A clock that starts at zero. `khz` is the rate of the guest's time stamp counter, `None`
-    /// where that cannot be trusted.
+    /// A clock that read zero at `start`. `constant` says whether the time stamp counter ticks at one rate:
+    /// else it is not trusted.
     #[must_use]
-    pub fn new(khz: Option<u32>) -> Clock {
-        Clock { start: Instant::now(), khz, sequence: 0 }
+    pub fn since(start: Instant, constant: bool) -> Clock {
+        Clock { start, constant, khz: None, sequence: 0 }
     }
 
-    /// A clock that read zero at `start`.
-    pub(crate) fn since(start: Instant, khz: Option<u32>) -> Clock {
-        Clock { start, khz, sequence: 0 }
+    /// Asks for the rate of the guest's time stamp counter unless it is known. Most guests never look at the
+    /// clock, so no start waits for that.
+    pub(crate) fn learn_rate(&mut self, ask: impl FnOnce() -> Option<u32>) {
+        let constant = self.constant;
+        self.khz.get_or_insert_with(|| ask().filter(|_| constant));
     }
 
     /// Nanoseconds on the guest's monotonic clock.
@@ -50,7 +54,8 @@ impl Clock {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let wall_ns = wall.as_nanos() as u64;
         self.sequence = self.sequence.wrapping_add(2);
-        let (multiplier, shift, valid_ticks) = self.khz.map_or((0, 0, 0), scale);
+        let khz = self.khz.flatten();
+        let (multiplier, shift, valid_ticks) = khz.map_or((0, 0, 0), scale);
         let page = ClockPage {
             sequence: self.sequence,
             shift,
@@ -59,7 +64,7 @@ impl Clock {
             multiplier,
             monotonic_ns,
             wall_offset_ns: wall_ns.wrapping_sub(monotonic_ns),
-            trusted: u32::from(self.khz.is_some()),
+            trusted: u32::from(khz.is_some()),
             reserved: 0,
         };
         // The only vCPU waits for this call: nobody reads the page meanwhile.

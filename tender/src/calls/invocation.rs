@@ -94,7 +94,7 @@ impl State {
         let read =
             |physical, bytes: &mut [u8]| memory.read(physical, bytes).map_err(|_| CallError::BadAddress);
         let begun = Awaited::find(&memory, context.root, invocation, read)
-            .and_then(|awaited| self.begin(&awaited, context));
+            .and_then(|awaited| self.begin(&awaited, memory, &mut context.outside));
         match begun {
             Err(error) => Reply::Result(Err(error)),
             Ok(()) if self.at_ready == AtReady::Stop => Reply::Ready(invocation),
@@ -106,11 +106,15 @@ impl State {
     }
 
     /// Fills in the invocation, with as much of the input as its buffer holds.
-    pub(crate) fn begin(&mut self, awaited: &Awaited, context: &mut Context<'_>) -> Result<(), CallError> {
+    pub(crate) fn begin(
+        &mut self,
+        awaited: &Awaited,
+        memory: &Memory,
+        outside: &mut Outside<'_>,
+    ) -> Result<(), CallError> {
         let deadline = self.events.deadline;
-        let memory = context.guest.memory();
         let mut this = Invocation::new_zeroed();
-        (this.length, this.total) = match &mut context.outside {
+        (this.length, this.total) = match outside {
             Outside::Streams(_) => (0, UNKNOWN_LENGTH),
             Outside::Caller(caller) => {
                 // What is there at once. The guest asks for the rest, and learns of errors then.

@@ -20,6 +20,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
+use std::time::Instant;
 use zerocopy::{FromZeros, IntoBytes};
 
 /// How an instance is made.
@@ -117,9 +118,8 @@ impl Instance {
             tables: Tables { root: PAGE_TABLES, system: places.system.start },
         };
         let machine = Machine::new(host, memory, &start)?;
-        let khz = host.tsc_khz(&machine);
         let state = State {
-            clock: Clock::new(khz),
+            clock: Clock::since(Instant::now(), host.features().invariant_tsc),
             events: Events::new(),
             pool: Pool { next: tables, end: physical.page_tables().end(), used: false },
             permissions: image.permissions(),

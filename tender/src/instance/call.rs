@@ -1,8 +1,8 @@
 //! One run of a program for a caller.
 
+use super::run::kicker;
 use super::{End, Instance, Origin};
-use crate::calls::{AtReady, Caller, Context, LogEntry, Outside, Requests};
-use crate::guest::Guest;
+use crate::calls::{AtReady, Caller, LogEntry, Outside, Requests};
 use crate::kvm::{Dead, Kicker, Reachable};
 use coracle_hypercall::memory::PAGE;
 use std::io;
@@ -13,8 +13,8 @@ impl Instance {
     /// Runs a program that was just booted until it is ready.
     pub(crate) fn initialise(&mut self, caller: &mut dyn Caller, limit: Duration) -> End {
         self.state.at_ready = AtReady::Stop;
-        let deadline = Instant::now().checked_add(limit);
-        self.with_caller(caller, &mut |_| {}, deadline, None)
+        self.state.events.deadline = Instant::now().checked_add(limit);
+        self.with_caller(caller, &mut |_| {}, None)
     }
 
     /// Runs an instance that is as its snapshot is, once, for a caller. Afterwards it is to be
@@ -33,8 +33,8 @@ impl Instance {
             return end.clone();
         }
         self.state.events.deadline = deadline;
-        let end = match self.begin(&mut Outside::Caller(caller), log) {
-            Ok(()) => self.with_caller(caller, log, deadline, requests),
+        let end = match self.begin(&mut Outside::Caller(caller)) {
+            Ok(()) => self.with_caller(caller, log, requests),
             Err(dead) => End::Dead(dead),
         };
         self.end = Some(end.clone());
@@ -63,43 +63,30 @@ impl Instance {
     }
 
     /// Hands the guest its invocation, where it waits for one.
-    pub(super) fn begin(
-        &mut self,
-        outside: &mut Outside<'_>,
-        log: &mut dyn FnMut(&LogEntry<'_>),
-    ) -> Result<(), Dead> {
+    pub(super) fn begin(&mut self, outside: &mut Outside<'_>) -> Result<(), Dead> {
         let Origin::Snapshot(snapshot) = &self.origin else { return Ok(()) };
         let Some(awaited) = &snapshot.invocation else { return Ok(()) };
-        let mut context = Context {
-            guest: Guest::new(self.machine.memory(), self.tables.root),
-            places: &self.places,
-            physical: &self.physical,
-            root: self.tables.root,
-            outside: outside.again(),
-            log,
-        };
-        let begun = self.state.begin(awaited, &mut context);
+        let begun = self.state.begin(awaited, self.machine.memory(), outside);
         if self.machine.memory().was_asked_beyond_end() {
             return Err(Dead::HostMemory);
         }
         begun.map_err(Dead::Invocation)
     }
 
+    /// Runs the guest to its end, or to the deadline that is set.
     fn with_caller(
         &mut self,
         caller: &mut dyn Caller,
         log: &mut dyn FnMut(&LogEntry<'_>),
-        deadline: Option<Instant>,
         requests: Option<&Arc<Requests>>,
     ) -> End {
-        let kicker = match Kicker::of_this_thread() {
+        let kicker = match kicker() {
             Ok(kicker) => kicker,
-            Err(error) => return End::Dead(Dead::NoTimer(error.raw_os_error().unwrap_or_default())),
+            Err(dead) => return End::Dead(dead),
         };
-        self.state.events.deadline = deadline;
         let _reachable = Reachable::new();
         let _aim = self.machine.aim();
-        if let Some(deadline) = deadline {
+        if let Some(deadline) = self.state.events.deadline {
             kicker.kick_by(deadline);
         }
         if let Some(requests) = requests {

@@ -30,7 +30,7 @@ impl Instance {
         let mut events = Events::new();
         events.subscribed = snapshot.subscribed;
         let state = State {
-            clock: Clock::since(snapshot.clock_start, host.tsc_khz(&machine)),
+            clock: Clock::since(snapshot.clock_start, host.features().invariant_tsc),
             events,
             pool: pool(snapshot),
             permissions: snapshot.permissions,

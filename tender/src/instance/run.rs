@@ -81,6 +81,11 @@ impl Stopper {
     }
 }
 
+/// What kicks this thread, without which it runs no guest.
+pub(super) fn kicker() -> Result<Arc<Kicker>, Dead> {
+    Kicker::of_this_thread().map_err(|error| Dead::NoTimer(error.raw_os_error().unwrap_or_default()))
+}
+
 impl Instance {
     /// Where requests to this guest are made.
     #[must_use]
@@ -103,9 +108,9 @@ impl Instance {
         if let Some(end) = &self.end {
             return end.clone();
         }
-        let kicker = match Kicker::of_this_thread() {
+        let kicker = match kicker() {
             Ok(kicker) => kicker,
-            Err(error) => return End::Dead(Dead::NoTimer(error.raw_os_error().unwrap_or_default())),
+            Err(dead) => return End::Dead(dead),
         };
         let start = Instant::now();
         self.state.events.deadline = limit.and_then(|limit| start.checked_add(limit));
@@ -118,7 +123,7 @@ impl Instance {
         // the loop begins with a look.
         self.state.events.requests.open(&kicker);
         let mut outside = Outside::Streams(console);
-        let end = match self.begin(&mut outside, log) {
+        let end = match self.begin(&mut outside) {
             Ok(()) => self.until_end(&mut outside, log, &kicker),
             Err(dead) => End::Dead(dead),
         };
@@ -189,6 +194,10 @@ impl Instance {
 
     fn hypercall(&mut self, outside: &mut Outside<'_>, log: &mut dyn FnMut(&LogEntry<'_>)) -> Option<End> {
         let call = self.machine.call();
+        let [number, ..] = call;
+        if number == Call::Clock as u64 {
+            self.state.clock.learn_rate(|| self.machine.tsc_khz());
+        }
         let mut context = Context {
             guest: Guest::new(self.machine.memory(), self.tables.root),
             places: &self.places,

@@ -1,13 +1,11 @@
 //! What a process needs once.
 
-use super::Machine;
 use crate::cpu::cpuid::{self, CpuError, Features};
 use crate::snapshot::format::Cpuid;
 use coracle_hypercall::memory::{LARGE_PAGE, PAGE};
 use kvm_bindings::CpuId;
 use kvm_ioctls::Kvm;
 use std::io;
-use std::sync::OnceLock;
 
 /// Why this process cannot use KVM.
 #[derive(Debug, thiserror::Error)]
@@ -41,8 +39,6 @@ pub struct Host {
     pub(super) kvm: Kvm,
     pub(super) cpuid: CpuId,
     pub(super) features: Features,
-    /// The rate of every guest's time stamp counter, once it was asked for.
-    tsc_khz: OnceLock<Option<u32>>,
 }
 
 impl Host {
@@ -68,12 +64,7 @@ impl Host {
             return Err(HostError::Old("KVM_CAP_SYNC_REGS"));
         }
         let (cpuid, features) = cpuid::table()?;
-        Ok(Host { kvm, cpuid, features, tsc_khz: OnceLock::new() })
-    }
-
-    /// The rate of a guest's time stamp counter in kHz; `None` where it cannot be trusted.
-    pub(crate) fn tsc_khz(&self, machine: &Machine) -> Option<u32> {
-        *self.tsc_khz.get_or_init(|| machine.tsc_khz().filter(|_| self.features.invariant_tsc))
+        Ok(Host { kvm, cpuid, features })
     }
 
     /// The most memory, in bytes, that a machine can have here.
