@@ -25,6 +25,11 @@ pub(crate) struct Holdings {
     resident_kib: u64,
 }
 
+/// How many descriptors this process has open, that of the look at them included.
+pub(crate) fn descriptors() -> usize {
+    std::fs::read_dir("/proc/self/fd").expect("descriptors").count()
+}
+
 impl Holdings {
     /// What there is when there are no more than so many threads.
     pub(crate) fn with_threads(threads: usize) -> Holdings {
@@ -35,7 +40,7 @@ impl Holdings {
         let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
         let maps = std::fs::read_to_string("/proc/self/maps").expect("maps");
         Holdings {
-            descriptors: std::fs::read_dir("/proc/self/fd").expect("descriptors").count(),
+            descriptors: descriptors(),
             mappings: maps.lines().count(),
             resident_kib: resident.trim().trim_end_matches(" kB").parse().expect("a number"),
         }

@@ -2,7 +2,7 @@
 //! answered as it should be, and together they leave nothing behind.
 
 use super::{LONG, NONE, obedient, text, wait_until};
-use crate::holdings::{Holdings, threads};
+use crate::holdings::{Holdings, descriptors, threads};
 use crate::library::alone;
 use crate::support::no_kvm;
 use coracle_tender::pool::{CallError, Limits, Output, Overrun, Pool};
@@ -87,9 +87,12 @@ fn call_after_call_is_answered_right_and_leaves_nothing_behind() {
             .function_of_bytes("fails", |_| Err("on purpose".to_owned()))
             .build()
             .expect("a pool");
+        // An instance that no longer counts has its descriptors until it is torn down.
+        let with_one = descriptors();
         let settle = || {
             // Threads of the pool that have nothing to do stay for some time: they are as many as CPUs.
             wait_until(|| pool.metrics().instances == 1 && pool.metrics().idle == 1);
+            wait_until(|| descriptors() == with_one);
             // Memory that no run touches any more is given back after some runs.
             for _ in 0..8 {
                 pool.call(b"echo", NONE).expect("an answer");
