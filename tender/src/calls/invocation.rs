@@ -247,6 +247,10 @@ impl State {
 
     fn call_host(&mut self, request: u64, context: &mut Context<'_>) -> Result<u64, CallError> {
         let mut this: HostRequest = context.guest.read_struct(request)?;
+        // Where nobody offers any function, none of what is handed over is copied.
+        if matches!(context.outside, Outside::Streams(_)) {
+            return Err(CallError::NoSuchFunction);
+        }
         if this.name.length > MAX_TEXT || this.argument.length > MAX_ARGUMENT {
             return Err(CallError::TooLong);
         }
