@@ -3,8 +3,8 @@
 //! Whoever runs the program may offer it functions by name; none is there unless it is. A function
 //! takes one value and gives one back, or fails with a text.
 //!
-//! With the feature `json`, [`host_functions!`](crate::host_functions!) declares them with their types,
-//! and [`call`] calls one. What passes in between is JSON. [`call_bytes`] passes bytes as they are.
+//! With the feature `json`, `host_functions!` declares them with their types,
+//! and `call` calls one. What passes in between is JSON. [`call_bytes`] passes bytes as they are.
 
 use crate::call;
 use alloc::string::String;

@@ -46,6 +46,7 @@ static STATE: Lock<State> = Lock::new(State { run: None, seeds: 0, hooks: Vec::n
 ///
 /// # Panics
 /// When it is called a second time.
+#[track_caller]
 pub fn ready() {
     // SAFETY: nothing is written to an empty buffer.
     if let Err(error) = unsafe { ready_with(GuestSlice::default()) } {

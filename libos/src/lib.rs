@@ -24,7 +24,7 @@
 //! | [`event`] | waiting for input, Ctrl-C and the like |
 //! | [`instance`] | what one of many runs is, and what is fresh in it |
 //! | [`host`] | functions of the host |
-//! | [`http`](mod@http) | requests and responses (feature `http`) |
+//! | `http` | requests and responses (feature `http`) |
 //! | [`random`] | random bytes |
 //! | [`log`](mod@log) | the `log` facade |
 //! | [`heap`] | the global allocator and its numbers |

@@ -37,14 +37,14 @@ fn format() -> Result {
 
 fn lints() -> Result {
     let strict = ["--", "-D", "warnings"];
-    cargo("clippy").args(["--workspace", "--all-targets"]).args(strict).run()?;
+    cargo("clippy").args(["--workspace", "--all-targets", "--all-features"]).args(strict).run()?;
     guests::ALL.iter().try_for_each(|guests| {
         cargo("clippy").arg("--manifest-path").arg(guests.manifest()).args(strict).run()
     })
 }
 
 fn documentation() -> Result {
-    cargo("doc").args(["--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings").run()
+    cargo("doc").args(["--workspace", "--no-deps", "--all-features"]).env("RUSTDOCFLAGS", "-D warnings").run()
 }
 
 /// Looks for known holes in dependencies where a tool for it and its data are at hand: this never

@@ -80,7 +80,7 @@ fn parse_parts<'a>(rest: &mut &'a str, section: Option<&'a str>) -> Result<Vec<P
     }
 }
 
-fn render_parts<'v>(parts: &[Part<'_>], scopes: &mut Vec<&'v Value>, text: &mut String) {
+fn render_parts(parts: &[Part<'_>], scopes: &mut Vec<&Value>, text: &mut String) {
     for part in parts {
         match part {
             Part::Text(literal) => text.push_str(literal),

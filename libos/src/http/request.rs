@@ -27,7 +27,7 @@ impl Request {
                 if longer.len() > LONGEST_HEAD {
                     return Err(Error::Request("its head is longer than 1 MiB"));
                 }
-                longer.reserve(PIECE);
+                longer.reserve_exact(PIECE);
                 let more = if left == Some(0) { 0 } else { handler::append(&mut longer)? };
                 if more == 0 {
                     return Err(Error::Request("it ends within its head"));

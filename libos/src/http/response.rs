@@ -60,11 +60,11 @@ impl Response {
     pub(super) fn send(self) -> ! {
         let mut head = Vec::with_capacity(512);
         self.headers.write_head(self.status, &mut head);
-        let mut body = self.body;
+        let body = self.body;
         if let Some(bytes) = body.all_held() {
             handler::finish(&head, bytes);
         }
-        while let Some(piece) = body.next() {
+        for piece in body {
             match piece {
                 Ok(piece) => handler::send(&core::mem::take(&mut head), &piece),
                 Err(error) => handler::fail(&error),

@@ -27,7 +27,7 @@ static mut BYTES: [u8; CAPACITY] = [0; CAPACITY];
 
 static OUTPUT: Reentrant<RefCell<Output>> = Reentrant::new(RefCell::new(Output {
     // SAFETY: nothing else names these bytes.
-    bytes: unsafe { &mut *&raw mut BYTES },
+    bytes: unsafe { &mut *core::ptr::addr_of_mut!(BYTES) },
     length: 0,
     paid: 0,
     untold: 0,

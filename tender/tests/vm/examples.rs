@@ -1,7 +1,7 @@
 //! The examples: what each prints and how it ends, however it is built.
 
 use crate::scratch::Scratch;
-use crate::support::{coracle, example, no_kvm, output, run, stderr, stdout};
+use crate::support::{coracle, example, fed, no_kvm, output, run, stderr, stdout};
 use coracle_hypercall::exit;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
@@ -15,6 +15,16 @@ fn each(name: &str, arguments: &[&str], check: impl Fn(&str, &Output)) {
     }
     for profile in PROFILES {
         check(profile, &output(run(&["--timeout", "60s"], example(profile, name), arguments)));
+    }
+}
+
+/// The same with input.
+fn each_given(name: &str, input: &[u8], check: impl Fn(&str, &Output)) {
+    if no_kvm() {
+        return;
+    }
+    for profile in PROFILES {
+        check(profile, &fed(run::<&str>(&["--timeout", "60s"], example(profile, name), &[]), input));
     }
 }
 
@@ -164,6 +174,57 @@ fn mandelbrot_is_the_same_picture_with_whatever_arithmetic_and_however_often() {
             assert!(ended.stdout == expected, "{profile}, {kernel}: another picture");
         }
     }
+}
+
+#[test]
+fn handler_echo_gives_back_what_it_was_given() {
+    each_given("handler-echo", b"Hello\0\xff", |profile, ended| {
+        assert_eq!(ended.status.code(), Some(0), "{profile}: {}", stderr(ended));
+        assert_eq!(ended.stdout, b"Hello\0\xff", "{profile}");
+    });
+}
+
+#[test]
+fn handler_resize_makes_thumbnails_of_jpeg_and_png() {
+    let photo = include_bytes!("../../../examples/handler-resize/picture.jpg");
+    each_given("handler-resize", photo, |profile, ended| {
+        assert_eq!(ended.status.code(), Some(0), "{profile}: {}", stderr(ended));
+        assert_eq!(size(&ended.stdout), (128, 85), "{profile}");
+        let command = run(&["--timeout", "60s"], example(profile, "handler-resize"), &["40"]);
+        let smaller = fed(command, &ended.stdout);
+        assert_eq!(size(&smaller.stdout), (40, 26), "{profile}: {}", stderr(&smaller));
+    });
+    each_given("handler-resize", b"no picture", |profile, ended| {
+        assert_eq!(ended.status.code(), Some(1), "{profile}");
+        assert!(stderr(ended).contains("neither a JPEG nor a sound PNG file"), "{}", stderr(ended));
+    });
+}
+
+/// Width and height of a PNG picture.
+fn size(file: &[u8]) -> (u32, u32) {
+    assert!(file.starts_with(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"), "{:?}", file.get(..16));
+    let number = |at: usize| u32::from_be_bytes(file[at..at + 4].try_into().expect("four bytes"));
+    (number(16), number(20))
+}
+
+#[test]
+fn handler_template_renders_a_page_from_json() {
+    let values = br#"{"title": "Boats & <b>", "items": [{"name": "Coracle", "price": 120, "sold": true},
+        {"name": "Dinghy", "price": 80.5}]}"#;
+    each_given("handler-template", values, |profile, ended| {
+        assert_eq!(ended.status.code(), Some(0), "{profile}: {}", stderr(ended));
+        let expected = "<!doctype html>\n<title>Boats &amp; &lt;b&gt;</title>\n<h1>Boats &amp; &lt;b&gt;</h1>\n\
+                        <p><b>Coracle</b>: 120 (sold)</p>\n<p><b>Dinghy</b>: 80.5</p>\n";
+        assert_eq!(stdout(ended), expected, "{profile}");
+    });
+    each_given("handler-template", b"{\"items\": []}", |profile, ended| {
+        let expected = "<!doctype html>\n<title></title>\n<h1></h1>\n<p>Nothing here today.</p>\n";
+        assert_eq!(stdout(ended), expected, "{profile}");
+    });
+    each_given("handler-template", b"{", |profile, ended| {
+        assert_eq!(ended.status.code(), Some(1), "{profile}");
+        assert!(stderr(ended).contains("EOF while parsing"), "{profile}: {}", stderr(ended));
+    });
 }
 
 /// The picture, computed here.

@@ -1,9 +1,8 @@
 //! What the libos gives a program. Guests check it from within; here stands what they are given, and
 //! what is to come out.
 
-use crate::support::{guest, no_kvm, output, run, stderr, stdout};
-use std::io::Write;
-use std::process::{Output, Stdio};
+use crate::support::{fed, guest, no_kvm, output, run, stderr, stdout};
+use std::process::Output;
 
 /// Runs a guest that checks everything itself.
 fn checks_itself(options: &[&str], name: &str) {
@@ -41,18 +40,7 @@ fn the_heap_keeps_alignment_and_contents_and_can_be_used_up_again_and_again() {
 
 /// Gives the guest `input` this input.
 fn given(way: &str, input: &[u8]) -> Output {
-    let mut command = run(&[], guest("input"), &[way]);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().expect("coracle starts");
-    let mut pipe = child.stdin.take().expect("a pipe");
-    std::thread::scope(|scope| {
-        scope.spawn(move || match pipe.write_all(input) {
-            // A guest need not read all of it.
-            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => panic!("{error}"),
-            _ => {}
-        });
-        child.wait_with_output().expect("coracle ends")
-    })
+    fed(run(&[], guest("input"), &[way]), input)
 }
 
 #[test]

@@ -20,6 +20,7 @@ mod doctor;
 mod documents;
 mod examples;
 mod faults;
+mod handlers;
 mod libos;
 mod many;
 mod readme;

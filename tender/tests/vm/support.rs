@@ -2,6 +2,7 @@
 
 use crate::not_run::not_run;
 use std::ffi::OsStr;
+use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
@@ -77,6 +78,20 @@ pub(crate) fn run<S: AsRef<OsStr>>(options: &[&str], image: PathBuf, arguments: 
 /// Runs a command to its end and keeps what it writes.
 pub(crate) fn output(mut command: Command) -> Output {
     command.output().expect("coracle starts")
+}
+
+/// The same with this input, through a pipe. A program need not read all of it.
+pub(crate) fn fed(mut command: Command, input: &[u8]) -> Output {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("coracle starts");
+    let mut pipe = child.stdin.take().expect("a pipe");
+    std::thread::scope(|scope| {
+        scope.spawn(move || match pipe.write_all(input) {
+            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => panic!("{error}"),
+            _ => {}
+        });
+        child.wait_with_output().expect("coracle ends")
+    })
 }
 
 /// What a program wrote to its standard error.
