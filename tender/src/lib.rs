@@ -13,6 +13,7 @@ pub mod pool;
 pub mod probe;
 pub mod registers;
 pub mod report;
+pub mod serve;
 pub mod snapshot;
 pub mod text;
 

@@ -3,9 +3,12 @@
 mod doctor;
 mod generate;
 mod inspect;
+mod invoke;
+mod later;
 mod manual;
 mod run;
 mod say;
+mod serve;
 mod signals;
 mod statistics;
 mod value;
@@ -25,6 +28,8 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::Run),
+    Invoke(later::Later<invoke::Invoke>),
+    Serve(later::Later<serve::Serve>),
     Inspect(inspect::Inspect),
     Doctor(doctor::Doctor),
     Completions(generate::Completions),
@@ -46,6 +51,8 @@ pub(crate) fn run() -> u8 {
     };
     match arguments.command {
         Command::Run(run) => run.carry_out(),
+        Command::Invoke(later::Later(invoke)) => invoke.carry_out(),
+        Command::Serve(later::Later(serve)) => serve.carry_out(),
         Command::Inspect(inspect) => inspect.carry_out(),
         Command::Doctor(doctor) => doctor.carry_out(),
         Command::Completions(completions) => completions.carry_out::<Arguments>(),

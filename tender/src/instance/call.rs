@@ -9,6 +9,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// How long a run may take at most that began on the thread of somebody who has other things to do. It is at
+/// least half of that.
+pub(crate) const TURN: Duration = Duration::from_millis(1);
+
 impl Instance {
     /// Runs a program that was just booted until it is ready.
     pub(crate) fn initialise(&mut self, caller: &mut dyn Caller, limit: Duration) -> End {
@@ -33,6 +37,43 @@ impl Instance {
         if let Err(end) = self.begin(&mut Outside::Caller(caller), log) {
             return end;
         }
+        self.with_caller(caller, log, deadline, requests)
+    }
+
+    /// Begins a run as [`call`](Self::call) does, and ends with [`End::Paused`] where it takes longer than a
+    /// [turn](TURN) or is about to wait.
+    pub(crate) fn begin_call(
+        &mut self,
+        caller: &mut dyn Caller,
+        log: &mut dyn FnMut(&LogEntry<'_>),
+        deadline: Option<Instant>,
+        now: Instant,
+    ) -> End {
+        self.state.events.deadline = deadline;
+        if let Err(end) = self.begin(&mut Outside::Caller(caller), log) {
+            return end;
+        }
+        let kicker = match Kicker::of_this_thread() {
+            Ok(kicker) => kicker,
+            Err(error) => return End::Dead(Dead::NoTimer(error.raw_os_error().unwrap_or_default())),
+        };
+        let turn = now + TURN / 2;
+        // A deadline before that is seen when the kick comes, which is early enough.
+        kicker.kick_between(turn, now + TURN);
+        self.state.events.turn = Some(turn);
+        let end = self.until_end(&mut Outside::Caller(caller), log, &kicker);
+        self.state.events.turn = None;
+        end
+    }
+
+    /// Goes on with a run that was paused, to its end, on whatever thread.
+    pub(crate) fn finish_call(
+        &mut self,
+        caller: &mut dyn Caller,
+        log: &mut dyn FnMut(&LogEntry<'_>),
+        deadline: Option<Instant>,
+        requests: Option<&Arc<Requests>>,
+    ) -> End {
         self.with_caller(caller, log, deadline, requests)
     }
 

@@ -207,10 +207,12 @@ impl Instance {
         state.events.subscribed = snapshot.subscribed;
         state.events.requests = Arc::default();
         state.events.deadline = None;
+        state.events.turn = None;
         state.failures.clear();
         state.at_ready = at_ready(snapshot);
         state.reply = Vec::new();
         self.end = None;
+        self.waits_in_call = false;
     }
 }
 

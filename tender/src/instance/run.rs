@@ -1,6 +1,7 @@
 //! The run loop.
 
 use super::Instance;
+use super::call::TURN;
 use crate::calls::{Abort, Console, Context, LogEntry, Outside, PanicText, Reply, Request, Requests, Stop};
 use crate::cpu::{entry, stub};
 use crate::guest::Guest;
@@ -47,6 +48,8 @@ pub enum End {
     Failed(String),
     /// Its run cannot go on because of its caller.
     Aborted(Abort),
+    /// It has not ended: its turn on this thread is over.
+    Paused,
 }
 
 impl End {
@@ -59,10 +62,19 @@ impl End {
             End::TimedOut => Some(exit::TIMEOUT),
             End::Asked(Request::Interrupt) => Some(exit::INTERRUPT),
             End::Asked(Request::Terminate) => Some(exit::TERMINATE),
-            End::Dead(_) | End::Ready(_) | End::Aborted(_) => Some(exit::TENDER),
+            End::Dead(_) | End::Ready(_) | End::Aborted(_) | End::Paused => Some(exit::TENDER),
             End::Responded => Some(0),
             End::Failed(_) => Some(1),
             End::Panicked(..) | End::Faulted(_) | End::Port { .. } => None,
+        }
+    }
+}
+
+impl From<Abort> for End {
+    fn from(abort: Abort) -> End {
+        match abort {
+            Abort::Late => End::TimedOut,
+            abort => End::Aborted(abort),
         }
     }
 }
@@ -79,6 +91,11 @@ impl Stopper {
     pub fn request(&self, request: Request) -> bool {
         self.requests.make(request)
     }
+}
+
+/// Whether carrying out this call may take as long as somebody else likes.
+fn may_wait([number, ..]: [u64; 5]) -> bool {
+    matches!(Call::from_number(number), Some(Call::Wait | Call::Host))
 }
 
 impl Instance {
@@ -139,6 +156,9 @@ impl Instance {
         let _reachable = Reachable::new();
         let _aim = self.machine.aim();
         let mut ended = self.stop();
+        if ended.is_none() && std::mem::take(&mut self.waits_in_call) {
+            ended = self.hypercall(outside, log);
+        }
         loop {
             if let Some(end) = ended {
                 return end;
@@ -187,6 +207,10 @@ impl Instance {
 
     fn hypercall(&mut self, outside: &mut Outside<'_>, log: &mut dyn FnMut(&LogEntry<'_>)) -> Option<End> {
         let call = self.machine.call();
+        if self.state.events.turn.is_some() && may_wait(call) {
+            self.waits_in_call = true;
+            return Some(End::Paused);
+        }
         let mut context = Context {
             guest: Guest::new(self.machine.memory(), self.tables.root),
             places: &self.places,
@@ -214,8 +238,7 @@ impl Instance {
             Reply::Ready(invocation) => Some(End::Ready(invocation)),
             Reply::Responded => Some(End::Responded),
             Reply::Failed(reason) => Some(End::Failed(reason)),
-            Reply::Abort(Abort::Late) => Some(End::TimedOut),
-            Reply::Abort(abort) => Some(End::Aborted(abort)),
+            Reply::Abort(abort) => Some(abort.into()),
         }
     }
 
@@ -232,6 +255,13 @@ impl Instance {
     /// enough.
     fn kicked(&self, kicker: &Kicker, may_block: bool) -> Option<End> {
         Kicker::was_kicked();
+        if let Some(turn) = self.state.events.turn {
+            if Instant::now() >= turn {
+                return Some(End::Paused);
+            }
+            kicker.kick_between(turn, turn + TURN / 2);
+            return self.stop();
+        }
         // First the timer, then the look: a request made in between arms the timer again.
         match self.state.events.deadline {
             Some(deadline) if may_block => {

@@ -52,7 +52,8 @@ impl<T> Drop for Call<T> {
 impl Pool {
     /// Makes a call on a thread of the pool's own. No runtime is needed; any may poll the future.
     pub fn call_async(&self, input: impl AsRef<[u8]> + Send + 'static, limits: Limits) -> Call<Output> {
-        self.submit(limits, move |shared, start, limits, requests| {
+        let (start, limits) = (Instant::now(), limits.or(self.shared.limits));
+        self.submit(start, limits, false, move |shared, start, limits, requests| {
             let mut output = Vec::new();
             let exchange = Exchange::new(input.as_ref(), &mut output, limits.output, &shared.functions);
             let diagnostics = shared.call(start, limits, Some(requests), exchange)?;
@@ -68,7 +69,8 @@ impl Pool {
         mut sink: impl Sink + 'static,
         limits: Limits,
     ) -> Call<Vec<u8>> {
-        self.submit(limits, move |shared, start, limits, requests| {
+        let (start, limits) = (Instant::now(), limits.or(self.shared.limits));
+        self.submit(start, limits, false, move |shared, start, limits, requests| {
             let mut output = Vec::new();
             let exchange =
                 Exchange::streamed(&mut source, &mut sink, &mut output, limits.output, &shared.functions);
@@ -76,19 +78,22 @@ impl Pool {
         })
     }
 
-    fn submit<T: Send + 'static>(
+    /// Has a call made, or one that is `urgent`, as it has an instance already, go on.
+    pub(super) fn submit<T: Send + 'static>(
         &self,
+        start: Instant,
         limits: Limits,
+        urgent: bool,
         call: impl FnOnce(&super::Shared, Instant, &Limits, &Arc<Requests>) -> Result<T, CallError>
         + Send
         + 'static,
     ) -> Call<T> {
         let requests: Arc<Requests> = Arc::default();
         let (sender, answer) = oneshot::channel();
-        let (start, limits) = (Instant::now(), limits.or(self.shared.limits));
         let theirs = Arc::clone(&requests);
         let job = Box::new(move |shared: &super::Shared| {
             let result = if theirs.is_cancelled() {
+                drop(call);
                 Err(CallError::Cancelled)
             } else {
                 call(shared, start, &limits, &theirs)
@@ -97,7 +102,7 @@ impl Pool {
             // Where nobody waits any more, the answer is dropped.
             let _ = sender.send(result);
         });
-        match Workers::submit(&self.shared, job) {
+        match Workers::submit(&self.shared, job, urgent) {
             Ok(()) => Call { answer: Some(answer), refused: None, requests },
             Err(error) => Call { answer: None, refused: Some(HostFailure::Thread(error).into()), requests },
         }

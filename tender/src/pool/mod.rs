@@ -46,6 +46,7 @@ mod keeper;
 mod limits;
 mod metrics;
 mod shards;
+mod turn;
 mod workers;
 
 pub use error::{CallError, Fault, HostFailure, Overrun};
@@ -53,6 +54,7 @@ pub use exchange::{Sink, Source};
 pub use future::Call;
 pub use limits::Limits;
 pub use metrics::Metrics;
+pub use turn::{Begun, Going};
 
 use crate::calls::{Abort, LogEntry, Requests};
 use crate::instance::{End, Instance};
@@ -69,6 +71,7 @@ use std::fmt::Display;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use turn::Lengths;
 use workers::Workers;
 
 /// More changed pages than this are copied back by the pool's own thread, not by the caller's.
@@ -123,6 +126,8 @@ struct Shared {
     /// How many wait for an instance, and how they are told of one.
     waiting: Mutex<usize>,
     freed: Condvar,
+    /// Whether calls take long.
+    lengths: Lengths,
 }
 
 impl std::fmt::Debug for Shared {
@@ -229,6 +234,7 @@ impl Builder {
             workers: Arc::default(),
             waiting: Mutex::new(0),
             freed: Condvar::new(),
+            lengths: Lengths::default(),
         });
         if let Some(first) = shared.create()? {
             shared.idle.give(first);
@@ -299,18 +305,38 @@ impl Shared {
         requests: Option<&Arc<Requests>>,
         mut exchange: Exchange<'_>,
     ) -> Result<Vec<u8>, CallError> {
-        let deadline = limits.time.and_then(|time| start.checked_add(time));
-        let mut instance = self.take(start, deadline)?;
-        if let Err(error) = instance.limit_heap(limits.memory) {
-            self.discard(instance);
-            return Err(HostFailure::Limit(error).into());
+        let deadline = limits.deadline(start);
+        let instance = self.take(start, deadline)?;
+        let mut instance = self.limited(instance, limits)?;
+        let end = instance.call(&mut exchange, &mut |entry| self.log(entry), deadline, requests);
+        self.ended(instance, end, limits, exchange)
+    }
+
+    fn log(&self, entry: &LogEntry<'_>) {
+        if let Some(log) = &self.log {
+            log(entry);
         }
-        let mut log = |entry: &LogEntry<'_>| {
-            if let Some(log) = &self.log {
-                log(entry);
+    }
+
+    /// An instance that may use no more memory than a call's limits say.
+    fn limited(&self, mut instance: Instance, limits: &Limits) -> Result<Instance, CallError> {
+        match instance.limit_heap(limits.memory) {
+            Ok(()) => Ok(instance),
+            Err(error) => {
+                self.discard(instance);
+                Err(HostFailure::Limit(error).into())
             }
-        };
-        let end = instance.call(&mut exchange, &mut log, deadline, requests);
+        }
+    }
+
+    /// Takes an instance back after a run, and answers as the call does.
+    fn ended(
+        &self,
+        instance: Instance,
+        end: End,
+        limits: &Limits,
+        exchange: Exchange<'_>,
+    ) -> Result<Vec<u8>, CallError> {
         let most_output = exchange.most_output();
         let diagnostics = exchange.diagnostics;
         match end {
