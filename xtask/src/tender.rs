@@ -1,7 +1,7 @@
 //! The `coracle` command.
 
 use crate::shell::{Line, Result, cargo};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The platform that host programs are built for when they are linked statically. It is named
 /// even though it is the usual one, because Cargo then keeps the flags below away from build
@@ -15,6 +15,11 @@ pub(crate) const TARGET: &str = "x86_64-unknown-linux-gnu";
 pub(crate) fn build() -> Result<PathBuf> {
     statically(cargo("build").args(["--release", "--package", "coracle-tender"])).run()?;
     Ok(crate::paths::target().join(TARGET).join("release/coracle"))
+}
+
+/// The server that `coracle serve` executes, which is built and lies with it.
+pub(crate) fn server(coracle: &Path) -> PathBuf {
+    coracle.with_file_name("coracle-serve")
 }
 
 /// Adds to a cargo command what makes it link statically.

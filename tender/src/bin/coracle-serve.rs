@@ -5,7 +5,6 @@ use coracle_hypercall::exit;
 use coracle_tender::serve::{Options, run};
 use std::process::ExitCode;
 
-/// Serves HTTP, each request in a machine of its own
 #[derive(Debug, Parser)]
 #[command(name = "coracle-serve", bin_name = "coracle serve", version, max_term_width = 100)]
 struct Arguments {

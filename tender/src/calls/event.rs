@@ -147,6 +147,12 @@ impl Events {
         self.stop().is_some()
     }
 
+    /// A time to wait, or less where the deadline comes first.
+    fn at_most_until_deadline(&self, wait: Option<Duration>) -> Option<Duration> {
+        let left = self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        wait.into_iter().chain(left).min()
+    }
+
     /// Whether an event that the guest has subscribed to waits to be seen.
     pub(super) fn has_news(&self) -> bool {
         self.pending().intersects(self.subscribed)
@@ -189,7 +195,9 @@ impl State {
                 Outside::Streams(console) => console.wait_for_input(wants_input, poll),
                 // Its input never has to be waited for as an event: it comes, or it has ended.
                 Outside::Caller(_) if wants_input => true,
-                Outside::Caller(_) => sleep(poll),
+                // Kicks for deadlines of calls come once, and may come for an earlier one: the wait ends by
+                // itself.
+                Outside::Caller(_) => sleep(self.events.at_most_until_deadline(poll)),
             };
             if has_input {
                 ready |= EventSources::CONSOLE_INPUT;

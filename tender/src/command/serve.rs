@@ -8,7 +8,7 @@ use coracle_tender::serve::Options;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-/// The command line, so that it has help and completions, and is checked.
+// The command line is here too, so that it has help and completions, and is checked.
 #[derive(Debug, Args)]
 pub(super) struct Serve {
     #[command(flatten)]

@@ -162,16 +162,19 @@ pub(super) async fn handle(
 
 /// What the server answers below `/-/`.
 fn own(server: &Server, path: &str) -> Response<Content> {
+    let mut kind = "text/plain; charset=utf-8";
     let (status, words) = match path {
         "/-/health" if server.is_draining() => (StatusCode::SERVICE_UNAVAILABLE, "draining\n".to_owned()),
         "/-/health" => (StatusCode::OK, "ok\n".to_owned()),
-        "/-/metrics" => (StatusCode::OK, server.metrics_text()),
+        "/-/metrics" => {
+            kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+            (StatusCode::OK, server.metrics_text())
+        }
         _ => (StatusCode::NOT_FOUND, "there is /-/health and /-/metrics\n".to_owned()),
     };
     let mut response = Response::new(Content::whole(words));
     *response.status_mut() = status;
-    let kind = HeaderValue::from_static("text/plain; version=1.0.0; charset=utf-8");
-    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     response
 }
 

@@ -1,7 +1,9 @@
 //! What is called.
 
 use super::Invoke;
+use super::show::FAILED;
 use crate::command::say::say;
+use coracle_hypercall::exit;
 use coracle_tender::calls::LogEntry;
 use coracle_tender::image::Image;
 use coracle_tender::instance::Config;
@@ -25,6 +27,19 @@ pub(super) enum Callee {
     Fresh { host: Arc<Host>, image: Arc<Image>, config: Config, timeout: Duration },
 }
 
+/// Why nothing can be called.
+pub(super) struct NoCallee {
+    pub(super) words: String,
+    /// The exit status for it.
+    pub(super) status: u8,
+}
+
+impl From<String> for NoCallee {
+    fn from(words: String) -> NoCallee {
+        NoCallee { words, status: exit::TENDER }
+    }
+}
+
 /// One call.
 #[derive(Debug)]
 pub(super) struct Called {
@@ -34,7 +49,7 @@ pub(super) struct Called {
 
 impl Callee {
     /// Gets a program ready for so many calls.
-    pub(super) fn open(invoke: &Invoke, count: u64) -> Result<Callee, String> {
+    pub(super) fn open(invoke: &Invoke, count: u64) -> Result<Callee, NoCallee> {
         let path = invoke.program.as_path();
         let host = Arc::new(Host::open().map_err(|error| error.to_string())?);
         if File::open(path).is_ok_and(|file| Snapshot::is_one(&file).unwrap_or_default()) {
@@ -51,9 +66,12 @@ impl Callee {
         if invoke.fresh_layout {
             return Ok(Callee::Fresh { host, image, config, timeout: invoke.timeout });
         }
-        let snapshot = take(&host, &image, &config).map_err(|error| words(path, &error))?;
+        let snapshot = take(&host, &image, &config).map_err(|error| {
+            let guest = !matches!(error, TakeError::Boot(_) | TakeError::Machine(_) | TakeError::Memory(_));
+            NoCallee { words: words(path, &error), status: if guest { FAILED } else { exit::TENDER } }
+        })?;
         let pool = pool(snapshot, invoke.timeout, invoke.jobs.into(), count);
-        pool.map(Callee::Clean).map_err(|error| format!("{}: {error}", path.display()))
+        pool.map(Callee::Clean).map_err(|error| format!("{}: {error}", path.display()).into())
     }
 
     /// Makes a call.
@@ -98,7 +116,7 @@ fn not_ready(words: String, error: TakeError) -> CallError {
     }
 }
 
-fn snapshot(invoke: &Invoke, host: &Arc<Host>, count: u64) -> Result<Callee, String> {
+fn snapshot(invoke: &Invoke, host: &Arc<Host>, count: u64) -> Result<Callee, NoCallee> {
     let path = invoke.program.as_path();
     for (given, option, what) in [
         (invoke.fresh_layout, "--fresh-layout", "layout"),
@@ -110,7 +128,8 @@ fn snapshot(invoke: &Invoke, host: &Arc<Host>, count: u64) -> Result<Callee, Str
                 "{}: is a snapshot, whose {what} was decided when it was taken: leave {option} out, or name \
                  the image",
                 path.display()
-            ));
+            )
+            .into());
         }
     }
     let mut snapshot = Snapshot::open(host, path).map_err(|error| error.to_string())?;
@@ -120,7 +139,7 @@ fn snapshot(invoke: &Invoke, host: &Arc<Host>, count: u64) -> Result<Callee, Str
             .map_err(|error| format!("{}: cannot read it into memory: {error}", path.display()))?;
     }
     let pool = pool(snapshot, invoke.timeout, invoke.jobs.into(), count);
-    pool.map(Callee::Clean).map_err(|error| format!("{}: {error}", path.display()))
+    pool.map(Callee::Clean).map_err(|error| format!("{}: {error}", path.display()).into())
 }
 
 /// Boots a program up to where it is ready, and says what it says meanwhile.

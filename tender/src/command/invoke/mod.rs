@@ -15,6 +15,7 @@ mod show;
 mod summary;
 
 use super::later::About;
+use super::say::say;
 use super::{refuse, value};
 use callee::Callee;
 use clap::{Args, ValueHint};
@@ -86,7 +87,10 @@ impl Invoke {
         let count = self.n.saturating_mul(inputs.len() as u64);
         let callee = match Callee::open(&self, count) {
             Ok(callee) => callee,
-            Err(error) => return refuse(error),
+            Err(error) => {
+                say(format_args!("coracle: {}\n", error.words));
+                return error.status;
+            }
         };
         let call = |number: u64| {
             let index = (number % inputs.len() as u64) as usize;

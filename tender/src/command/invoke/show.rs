@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
 
 /// The status when a guest failed.
-const FAILED: u8 = 1;
+pub(super) const FAILED: u8 = 1;
 
 /// Where results go.
 pub(super) struct Shown {
