@@ -80,7 +80,9 @@ fn keep(tasks: &Tasks, shared: &Weak<Shared>) {
         for instance in list.dirty {
             shared.clean(instance);
         }
-        drop(list.unwanted);
+        for instance in list.unwanted {
+            shared.destroy(instance);
+        }
         if list.fill {
             shared.fill();
         }

@@ -463,11 +463,17 @@ impl Shared {
         }
     }
 
-    /// Throws an instance away, on the keeper's thread.
+    /// Throws an instance away, on the keeper's thread. It counts until it is gone: where guests die faster
+    /// than the host takes their machines back, calls wait, and descriptors do not run out.
     fn discard(&self, instance: Instance) {
         self.counters.discarded.fetch_add(1, Ordering::Relaxed);
-        self.live.fetch_sub(1, Ordering::Relaxed);
         self.tasks.discard(instance);
+    }
+
+    /// Gives an instance back to the host.
+    fn destroy(&self, instance: Instance) {
+        drop(instance);
+        self.live.fetch_sub(1, Ordering::Relaxed);
         self.tell_of_room();
     }
 

@@ -22,7 +22,6 @@ fn well_behaved(server: &Server, ended: &AtomicBool) -> u64 {
         let (path, status) = match count % 16 {
             5 => ("/panic", 502),
             9 => ("/sleep?2", 200),
-            13 => ("/half", 502),
             _ => ("/", 200),
         };
         let body = format!("request {count}");
