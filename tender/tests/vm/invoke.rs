@@ -32,7 +32,8 @@ fn an_input_gives_its_output_and_nothing_else() {
     let scratch = Scratch::new();
     let file = scratch.path().join("input");
     std::fs::write(&file, "from a file").expect("a file");
-    let ended = output(invoke(&[example("release", "cat").as_os_str(), "--input".as_ref(), file.as_os_str()]));
+    let ended =
+        output(invoke(&[example("release", "cat").as_os_str(), "--input".as_ref(), file.as_os_str()]));
     assert_eq!((ended.status.code(), stdout(&ended).as_str()), (Some(0), "from a file"));
     let ended = output(invoke(&[example("release", "hello")]));
     assert_eq!(stdout(&ended), "Hello from a virtual machine of my own!\n");

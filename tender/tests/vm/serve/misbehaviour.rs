@@ -27,7 +27,10 @@ fn well_behaved(server: &Server, ended: &AtomicBool) -> u64 {
         let body = format!("request {count}");
         send(&mut stream, path, "", body.as_bytes());
         let reply = Reply::read(&mut reader);
-        assert_eq!(reply.status, status, "{reply:?}");
+        if reply.status != status {
+            let id = reply.field("x-request-id").expect("an id");
+            panic!("{reply:?}\n{}", server.log_until(id));
+        }
         assert!(path != "/" || reply.text() == body);
         count += 1;
     }
