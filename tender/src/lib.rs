@@ -13,8 +13,10 @@ pub mod pool;
 pub mod probe;
 pub mod registers;
 pub mod report;
+pub mod runnable;
 pub mod serve;
 pub mod snapshot;
 pub mod text;
 
+mod process;
 mod timespec;

@@ -12,6 +12,8 @@ const FULL_COUNTS: &[(&str, &str)] = &[
     // All of them.
     ("CORACLE_PORTS", "65536"),
     ("CORACLE_SOAK_SECONDS", "600"),
+    // Calls of a pool, one in twenty of which goes wrong.
+    ("CORACLE_POOL_CALLS", "1000000"),
 ];
 
 pub(crate) fn nightly() -> Result {

@@ -5,6 +5,7 @@
 //! examples/{debug,release,stripped}/NAME   every example
 //! guests/{debug,release}/NAME              every test guest
 //! variants/NAME                            hello, linked in other ways
+//! embedding/NAME                           the examples of programs that embed the library
 //! tests/NAME                               the test programs    (only with --stage)
 //! run-tests                                a script that runs them    (only with --stage)
 //! ```
@@ -35,6 +36,7 @@ pub(crate) fn images(directory: &Path) -> Result {
     for profile in [Profile::Debug, Profile::Release] {
         TESTS.copy_to(&directory.join("guests"), profile)?;
     }
+    tender::embedding(&directory.join("embedding"))?;
     variants::stage(&directory.join("variants"))
 }
 
@@ -67,6 +69,14 @@ struct Message {
     executable: Option<PathBuf>,
     target: Option<crate::metadata::Target>,
     package_id: Option<String>,
+    profile: Option<BuildProfile>,
+}
+
+/// How a program was built.
+#[derive(Deserialize)]
+struct BuildProfile {
+    /// As a test program. What tests start is built too.
+    test: bool,
 }
 
 /// Builds all test programs and returns them by name. Those of procedural macros stay behind: they
@@ -77,7 +87,12 @@ fn test_programs() -> Result<Vec<(String, PathBuf)>> {
     let mut programs = Vec::new();
     for line in report.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
         let message: Message = serde_json::from_slice(line).context(|| "cargo's report".to_owned())?;
-        let Message { executable: Some(program), target: Some(target), package_id: Some(id) } = message
+        let Message {
+            executable: Some(program),
+            target: Some(target),
+            package_id: Some(id),
+            profile: Some(BuildProfile { test: true }),
+        } = message
         else {
             continue;
         };

@@ -1,5 +1,6 @@
 //! The `coracle` command.
 
+use crate::paths;
 use crate::shell::{Line, Result, cargo};
 use std::path::{Path, PathBuf};
 
@@ -8,13 +9,24 @@ use std::path::{Path, PathBuf};
 /// scripts and procedural macros.
 pub(crate) const TARGET: &str = "x86_64-unknown-linux-gnu";
 
+/// The examples in `tender/examples/`.
+const EMBEDDING: [&str; 2] = ["expressions", "plugins"];
+
 /// Builds `coracle` and returns where it is.
 ///
 /// It is linked statically, and so runs on any Linux and starts sooner: a program that prints a line
 /// takes 0.7 of the time of the same program linked dynamically, from start to reaped.
 pub(crate) fn build() -> Result<PathBuf> {
     statically(cargo("build").args(["--release", "--package", "coracle-tender"])).run()?;
-    Ok(crate::paths::target().join(TARGET).join("release/coracle"))
+    Ok(paths::target().join(TARGET).join("release/coracle"))
+}
+
+/// Builds the examples of programs that embed the library, and copies each to `directory/NAME`. They are
+/// linked statically, so that they can be carried to another machine.
+pub(crate) fn embedding(directory: &Path) -> Result {
+    statically(cargo("build").args(["--package", "coracle-tender", "--examples"])).run()?;
+    let built = paths::target().join(TARGET).join("debug/examples");
+    EMBEDDING.iter().try_for_each(|name| paths::copy(&built.join(name), &directory.join(name)))
 }
 
 /// The server that `coracle serve` executes, which is built and lies with it.

@@ -4,11 +4,19 @@
  *
  *   bare_kvm             start a guest, run it to its first exit, end
  *   bare_kvm loop N      print the nanoseconds that one of N further exits takes
+ *   bare_kvm call PAGES N
+ *                        print the median nanoseconds of N runs that write to PAGES pages each, with what
+ *                        it takes to make these pages and the registers what they were: KVM's dirty log
+ *                        with manual protection, and copying
+ *   bare_kvm new PAGES N print the median nanoseconds of making a guest of memory that is in a file, and
+ *                        running it once, of N
+ *   bare_kvm idle N      print the bytes of memory that a guest takes which has not run, of N
  *   bare_kvm spin MS     let the guest compute for about MS milliseconds without an exit of its own
  *                        and print how many exits a second KVM counted all the same
  *
  * It takes nothing from the tender, so that a mistake there cannot hide here.
  */
+#define _GNU_SOURCE
 #include <cpuid.h>
 #include <err.h>
 #include <fcntl.h>
@@ -23,11 +31,13 @@
 #include <unistd.h>
 
 #define MEMORY (64u << 20)
+#define MOST_PAGES 1024
+#define RUNS 100000
 
 /* Guest-physical places, which are the guest-virtual ones too. Only CODE and STACK are the guest's. */
-enum { PML4 = 0x1000, PDPT = 0x2000, PD = 0x3000, PT = 0x4000 };
+enum { PML4 = 0x1000, PDPT = 0x2000, PD = 0x3000, PT = 0x4000, PT_DATA = 0xb000 };
 enum { GDT = 0x5000, IDT = 0x6000, TSS = 0x7000, STUB = 0x8000, STUB_STACK = 0xa000 };
-enum { CODE = 0x10000, STACK = 0x11000, STACK_TOP = 0x12000 };
+enum { CODE = 0x10000, STACK = 0x11000, STACK_TOP = 0x12000, DATA = 0x200000 };
 
 enum { PORT_CALL = 0x10, PORT_FAULT = 0x11 };
 enum { SEL_CODE0 = 0x08, SEL_TSS = 0x10, SEL_DATA3 = 0x20 | 3, SEL_CODE3 = 0x28 | 3 };
@@ -67,6 +77,12 @@ static void build_page_tables(void)
 	pt[(STUB_STACK - 1) >> 12] = (STUB_STACK - 0x1000) | P | W | AD | NX;
 	pt[CODE >> 12] = CODE | P | U | AD;
 	pt[STACK >> 12] = STACK | P | W | U | AD | NX;
+
+	uint64_t *data = at(PT_DATA);
+	for (int table = 0; table < MOST_PAGES / 512; table++)
+		((uint64_t *)at(PD))[1 + table] = (PT_DATA + 0x1000ull * table) | P | W | U | AD;
+	for (uint64_t page = 0; page < MOST_PAGES; page++)
+		data[page] = (DATA + page * 0x1000) | P | W | U | AD | NX;
 }
 
 /* GDT, a TSS with an I/O bitmap that opens both ports, and an IDT whose gates all lead to the stub. */
@@ -92,6 +108,21 @@ static void build_descriptors(void)
 	memcpy(at(STUB), stub, sizeof stub);
 }
 
+/* Writes to rcx pages from rdi on, then `out`. */
+static void build_writer(void)
+{
+	static const uint8_t guest[] = {
+		0x48, 0x85, 0xc9,                         /* 0: test %rcx, %rcx   */
+		0x74, 0x0f,                               /*    jz 1f             */
+		0xc6, 0x07, 0x01,                         /*    movb $1, (%rdi)   */
+		0x48, 0x81, 0xc7, 0x00, 0x10, 0x00, 0x00, /*    add $0x1000, %rdi */
+		0x48, 0xff, 0xc9,                         /*    dec %rcx          */
+		0xeb, 0xec,                               /*    jmp 0b            */
+		0xe6, PORT_CALL,                          /* 1: out %al, $PORT_CALL */
+	};
+	memcpy(at(CODE), guest, sizeof guest);
+}
+
 /* `work` rounds of nothing (rcx), then `out`, for ever. */
 static void build_guest(void)
 {
@@ -106,20 +137,21 @@ static void build_guest(void)
 }
 
 /* The nine leaves that a program at CPL 3 looks at, as the host's CPU gives them. Returns XCR0. */
-static uint64_t set_cpuid(void)
+static struct {
+	struct kvm_cpuid2 head;
+	struct kvm_cpuid_entry2 entry[9];
+} table;
+static uint64_t xcr0;
+
+static void read_cpuid(void)
 {
 	static const uint32_t leaves[][2] = {
 		{ 0, 0 }, { 1, 0 }, { 7, 0 }, { 0xd, 0 }, { 0xd, 1 },
 		{ 0x80000000, 0 }, { 0x80000001, 0 }, { 0x80000007, 0 }, { 0x80000008, 0 },
 	};
-	enum { COUNT = sizeof leaves / sizeof *leaves };
-	struct {
-		struct kvm_cpuid2 head;
-		struct kvm_cpuid_entry2 entry[COUNT];
-	} table = { .head.nent = COUNT };
-	uint64_t xcr0 = 0;
 
-	for (int i = 0; i < COUNT; i++) {
+	table.head.nent = sizeof leaves / sizeof *leaves;
+	for (uint32_t i = 0; i < table.head.nent; i++) {
 		struct kvm_cpuid_entry2 *e = &table.entry[i];
 		e->function = leaves[i][0];
 		e->index = leaves[i][1];
@@ -129,6 +161,13 @@ static uint64_t set_cpuid(void)
 		if (e->function == 0xd && e->index == 0)
 			xcr0 = e->eax &= 0xe7; /* without AMX, which a process must ask leave for */
 	}
+}
+
+/* Gives the vCPU the table, which is read once. */
+static uint64_t cpuid(void)
+{
+	if (table.head.nent == 0)
+		read_cpuid();
 	call(vcpu, KVM_SET_CPUID2, &table, "KVM_SET_CPUID2");
 	return xcr0;
 }
@@ -163,23 +202,33 @@ static void set_state(uint64_t xcr0, uint64_t work)
 	call(vcpu, KVM_SET_REGS, &regs, "KVM_SET_REGS");
 }
 
-static void start(uint64_t work)
+static int kvm, vm;
+
+static void open_kvm(void)
 {
-	int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 	if (kvm < 0)
 		err(1, "/dev/kvm");
-	int vm = ioctl(kvm, KVM_CREATE_VM, 0);
+}
+
+/* A VM of `memory`, with a vCPU that has no state yet. */
+static void create(uint32_t flags)
+{
+	vm = ioctl(kvm, KVM_CREATE_VM, 0);
 	if (vm < 0)
 		err(1, "KVM_CREATE_VM");
 	int size = ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
 	if (size < 0)
 		err(1, "KVM_GET_VCPU_MMAP_SIZE");
 
-	memory = mmap(NULL, MEMORY, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (memory == MAP_FAILED)
-		err(1, "mmap of guest memory");
+	if (flags & KVM_MEM_LOG_DIRTY_PAGES) {
+		const struct kvm_enable_cap manual = {
+			.cap = KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, .args = { KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE },
+		};
+		call(vm, KVM_ENABLE_CAP, &manual, "KVM_ENABLE_CAP");
+	}
 	const struct kvm_userspace_memory_region slot = {
-		.memory_size = MEMORY, .userspace_addr = (uintptr_t)memory,
+		.flags = flags, .memory_size = MEMORY, .userspace_addr = (uintptr_t)memory,
 	};
 	call(vm, KVM_SET_USER_MEMORY_REGION, &slot, "KVM_SET_USER_MEMORY_REGION");
 
@@ -189,11 +238,26 @@ static void start(uint64_t work)
 	run = mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu, 0);
 	if (run == MAP_FAILED)
 		err(1, "mmap of the vCPU");
+}
 
+static void map(int fd)
+{
+	int flags = MAP_PRIVATE | MAP_NORESERVE | (fd < 0 ? MAP_ANONYMOUS : 0);
+
+	memory = mmap(NULL, MEMORY, PROT_READ | PROT_WRITE, flags, fd, 0);
+	if (memory == MAP_FAILED)
+		err(1, "mmap of guest memory");
+}
+
+static void start(uint64_t work)
+{
+	open_kvm();
+	map(-1);
+	create(0);
 	build_page_tables();
 	build_descriptors();
 	build_guest();
-	set_state(set_cpuid(), work);
+	set_state(cpuid(), work);
 }
 
 static void run_to_exit(void)
@@ -219,6 +283,127 @@ static void loop(long count)
 	for (long i = 0; i < count; i++)
 		run_to_exit();
 	printf("%.1f\n", (seconds() - begin) * 1e9 / (double)count);
+}
+
+static int ascending(const void *a, const void *b)
+{
+	double left = *(const double *)a, right = *(const double *)b;
+	return (left > right) - (left < right);
+}
+
+static void print_median(double *seconds, long count)
+{
+	qsort(seconds, (size_t)count, sizeof *seconds, ascending);
+	printf("%.1f\n", seconds[count / 2] * 1e9);
+}
+
+/* The memory of a guest that writes pages, in a file. */
+static int file_of_writer(void)
+{
+	int fd = memfd_create("bare", MFD_CLOEXEC);
+
+	if (fd < 0 || ftruncate(fd, MEMORY) < 0)
+		err(1, "memfd");
+	memory = mmap(NULL, MEMORY, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (memory == MAP_FAILED)
+		err(1, "mmap of the file");
+	build_page_tables();
+	build_descriptors();
+	build_writer();
+	memset(at(DATA), 0, MOST_PAGES * 0x1000);
+	return fd;
+}
+
+static struct kvm_regs writer(long pages)
+{
+	return (struct kvm_regs) {
+		.rip = CODE, .rsp = STACK_TOP, .rcx = (uint64_t)pages, .rdi = DATA, .rflags = 0x3202,
+	};
+}
+
+static void call_loop(long pages, long count)
+{
+	static uint64_t bits[MEMORY / 0x1000 / 64];
+	static double times[RUNS];
+	int fd = file_of_writer();
+	const uint8_t *base = memory;
+
+	open_kvm();
+	map(fd);
+	create(KVM_MEM_LOG_DIRTY_PAGES);
+	set_state(cpuid(), 0);
+	const struct kvm_regs regs = writer(pages);
+	struct kvm_dirty_log log = { .dirty_bitmap = bits };
+	for (long i = -count / 10; i < count; i++) {
+		double begin = seconds();
+		call(vcpu, KVM_SET_REGS, &regs, "KVM_SET_REGS");
+		run_to_exit();
+		call(vm, KVM_GET_DIRTY_LOG, &log, "KVM_GET_DIRTY_LOG");
+		for (size_t word = 0; word < MEMORY / 0x1000 / 64; word++)
+			for (uint64_t left = bits[word]; left; left &= left - 1) {
+				size_t page = word * 64 + (size_t)__builtin_ctzll(left);
+				memcpy(memory + page * 0x1000, base + page * 0x1000, 0x1000);
+			}
+		if (i >= 0)
+			times[i] = seconds() - begin;
+	}
+	print_median(times, count);
+}
+
+static void new_loop(long pages, long count)
+{
+	static double times[RUNS];
+	int fd = file_of_writer();
+	int size;
+
+	open_kvm();
+	size = ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
+	for (long i = -1; i < count; i++) {
+		const struct kvm_regs regs = writer(pages);
+		double begin = seconds();
+		map(fd);
+		create(KVM_MEM_LOG_DIRTY_PAGES);
+		set_state(cpuid(), 0);
+		call(vcpu, KVM_SET_REGS, &regs, "KVM_SET_REGS");
+		run_to_exit();
+		if (i >= 0)
+			times[i] = seconds() - begin;
+		munmap(run, (size_t)size);
+		close(vcpu);
+		close(vm);
+		munmap(memory, MEMORY);
+	}
+	print_median(times, count);
+}
+
+static double available(void)
+{
+	FILE *meminfo = fopen("/proc/meminfo", "r");
+	char line[256];
+	double kib;
+
+	while (meminfo && fgets(line, sizeof line, meminfo))
+		if (sscanf(line, "MemAvailable: %lf", &kib) == 1) {
+			fclose(meminfo);
+			return kib * 1024;
+		}
+	errx(1, "no MemAvailable in /proc/meminfo");
+}
+
+static void idle(long count)
+{
+	int fd = file_of_writer();
+	double before = 0;
+
+	open_kvm();
+	for (long i = -8; i < count; i++) {
+		if (i == 0)
+			before = available();
+		map(fd);
+		create(KVM_MEM_LOG_DIRTY_PAGES);
+		set_state(cpuid(), 0);
+	}
+	printf("%.1f\n", (before - available()) / (double)count);
 }
 
 /* KVM's own count of this vCPU's exits, from its binary statistics. */
@@ -280,8 +465,14 @@ int main(int argc, char **argv)
 		start(1ull << 28);
 		run_to_exit();
 		spin(atol(argv[2]));
+	} else if (argc == 4 && strcmp(argv[1], "call") == 0 && atol(argv[3]) <= RUNS) {
+		call_loop(atol(argv[2]), atol(argv[3]));
+	} else if (argc == 4 && strcmp(argv[1], "new") == 0 && atol(argv[3]) <= RUNS) {
+		new_loop(atol(argv[2]), atol(argv[3]));
+	} else if (argc == 3 && strcmp(argv[1], "idle") == 0) {
+		idle(atol(argv[2]));
 	} else {
-		errx(2, "usage: bare_kvm [loop N | spin MS]");
+		errx(2, "usage: bare_kvm [loop N | call PAGES N | new PAGES N | idle N | spin MS]");
 	}
 	return 0;
 }

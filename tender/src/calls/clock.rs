@@ -39,6 +39,11 @@ impl Clock {
         u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
+    /// Its next page tells nothing of those before.
+    pub(crate) fn forget(&mut self) {
+        self.sequence = 0;
+    }
+
     /// Writes the page anew for a guest whose counter reads `tsc`.
     pub(super) fn refresh(&mut self, tsc: u64, memory: &Memory) -> io::Result<u64> {
         let monotonic_ns = self.monotonic_ns();

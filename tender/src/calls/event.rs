@@ -5,7 +5,7 @@ use super::{Context, Outside, Reply, State};
 use crate::kvm::Kicker;
 use coracle_hypercall::error::CallError;
 use coracle_hypercall::event::{EventSources, NO_DEADLINE};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -34,6 +34,10 @@ pub struct Requests {
     made: AtomicU64,
     closed: AtomicBool,
     cancelled: AtomicBool,
+    /// Whether the kicker was armed.
+    kicked: AtomicBool,
+    /// How many are kicking at this moment.
+    kicking: AtomicU32,
     /// What kicks the thread that runs the guest, once one does.
     kicker: OnceLock<Arc<Kicker>>,
 }
@@ -61,13 +65,16 @@ impl Requests {
     fn kick(&self) -> bool {
         // Where nobody runs the guest yet, whoever will looks for requests first.
         let Some(kicker) = self.kicker.get() else { return !self.is_closed() };
-        kicker.arm(Duration::ZERO);
-        // Where the end comes after this look, it disarms the kicker itself.
-        let ended = self.is_closed();
-        if ended {
-            kicker.disarm();
+        // The thread may run another guest as soon as this one is closed, and then the kicker is that
+        // one's: `close` waits until nobody is between this look and the next line but one.
+        self.kicking.fetch_add(1, Ordering::SeqCst);
+        let open = !self.is_closed();
+        if open {
+            self.kicked.store(true, Ordering::SeqCst);
+            kicker.arm(Duration::ZERO);
         }
-        !ended
+        self.kicking.fetch_sub(1, Ordering::SeqCst);
+        open
     }
 
     /// From now on requests kick.
@@ -75,9 +82,14 @@ impl Requests {
         let _ = self.kicker.set(Arc::clone(kicker));
     }
 
-    /// The guest has ended: nobody will look at requests any more.
-    pub fn close(&self) {
+    /// The guest has ended: nobody will look at requests any more, and none kicks. Answers whether one
+    /// has.
+    pub fn close(&self) -> bool {
         self.closed.store(true, Ordering::SeqCst);
+        while self.kicking.load(Ordering::SeqCst) != 0 {
+            std::thread::yield_now();
+        }
+        self.kicked.load(Ordering::SeqCst)
     }
 
     /// Whether the guest has ended.
@@ -147,12 +159,6 @@ impl Events {
         self.stop().is_some()
     }
 
-    /// A time to wait, or less where the deadline comes first.
-    fn at_most_until_deadline(&self, wait: Option<Duration>) -> Option<Duration> {
-        let left = self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        wait.into_iter().chain(left).min()
-    }
-
     /// Whether an event that the guest has subscribed to waits to be seen.
     pub(super) fn has_news(&self) -> bool {
         self.pending().intersects(self.subscribed)
@@ -186,18 +192,22 @@ impl State {
                 NO_DEADLINE => None,
                 _ => Some(Duration::from_nanos(deadline.saturating_sub(self.clock.monotonic_ns()))),
             };
+            // The kick at the end of a run's time may come just before the wait begins.
+            let time = self.events.deadline.map(|end| end.saturating_duration_since(Instant::now()));
             let mut ready = self.events.take(sources);
             // What is pending now was not asked for: it ends a wait that would block.
             let interrupted = self.events.has_news();
-            let poll = if ready.is_empty() && !interrupted { left } else { Some(Duration::ZERO) };
+            let poll = if ready.is_empty() && !interrupted {
+                [left, time].into_iter().flatten().min()
+            } else {
+                Some(Duration::ZERO)
+            };
             let wants_input = sources.contains(EventSources::CONSOLE_INPUT);
             let has_input = match &context.outside {
                 Outside::Streams(console) => console.wait_for_input(wants_input, poll),
                 // Its input never has to be waited for as an event: it comes, or it has ended.
                 Outside::Caller(_) if wants_input => true,
-                // Kicks for deadlines of calls come once, and may come for an earlier one: the wait ends by
-                // itself.
-                Outside::Caller(_) => sleep(self.events.at_most_until_deadline(poll)),
+                Outside::Caller(_) => sleep(poll),
             };
             if has_input {
                 ready |= EventSources::CONSOLE_INPUT;

@@ -15,12 +15,21 @@ use std::collections::BTreeSet;
 pub struct Edited {
     entries: BTreeSet<u64>,
     overflow: bool,
+    /// Where tables begin whose entries are not kept.
+    end: u64,
 }
 
 impl Edited {
+    /// None yet. Tables from `end` on are no longer in use once the entries of the others are changed
+    /// back.
+    pub(crate) fn below(end: u64) -> Edited {
+        Edited { end, ..Edited::default() }
+    }
+
     fn add(&mut self, edits: &[Edit]) {
         for edit in edits {
-            self.entries.extend((0..edit.values.len() as u64).map(|index| edit.entry + 8 * index));
+            let entries = (0..edit.values.len() as u64).map(|index| edit.entry + 8 * index);
+            self.entries.extend(entries.filter(|entry| *entry < self.end));
         }
         if self.entries.len() > stub::MAX_EDIT_VALUES {
             (self.entries, self.overflow) = (BTreeSet::new(), true);

@@ -69,24 +69,32 @@ fn page(command: Command) -> io::Result<String> {
     section(&mut page, "COMMANDS", "");
     let mut examples = String::new();
     for command in command.get_subcommands().filter(|command| !command.is_hide_set()) {
-        // Said once, for all of them.
-        let hidden = |arg: clap::Arg| arg.hide(true);
-        let part = Renderer::new(command.clone().mut_arg("help", hidden).mut_arg("version", hidden));
-        page.push_str(&format!(".SS coracle {}\n", command.get_name()));
-        page.push_str(&rendered(|to| part.render_synopsis_section(to))?);
-        page.push_str(".PP\n");
-        page.push_str(&rendered(|to| part.render_description_section(to))?);
-        page.push_str(&rendered(|to| part.render_options_section(to))?);
-        let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-        for line in after.lines().filter(|line| line.starts_with("  ")) {
-            examples.push_str(&escaped(line.trim()));
-            examples.push('\n');
-        }
+        subsection(command, "coracle", &mut page, &mut examples)?;
     }
     section(&mut page, "EXIT STATUS", &statuses());
     section(&mut page, "ENVIRONMENT", ENVIRONMENT);
     section(&mut page, "EXAMPLES", &format!(".nf\n{examples}.fi\n"));
     Ok(page)
+}
+
+/// The part of a command, and behind it those of its own subcommands.
+fn subsection(command: &Command, parent: &str, page: &mut String, examples: &mut String) -> io::Result<()> {
+    let name = format!("{parent} {}", command.get_name());
+    // Said once, for all of them.
+    let hidden = |arg: clap::Arg| arg.hide(true);
+    let part = Renderer::new(command.clone().mut_arg("help", hidden).mut_arg("version", hidden));
+    page.push_str(&format!(".SS {name}\n"));
+    page.push_str(&rendered(|to| part.render_synopsis_section(to))?);
+    page.push_str(".PP\n");
+    page.push_str(&rendered(|to| part.render_description_section(to))?);
+    page.push_str(&rendered(|to| part.render_options_section(to))?);
+    let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+    for line in after.lines().filter(|line| line.starts_with("  ")) {
+        examples.push_str(&escaped(line.trim()));
+        examples.push('\n');
+    }
+    let mut inner = command.get_subcommands().filter(|command| !command.is_hide_set());
+    inner.try_for_each(|inner| subsection(inner, &name, page, examples))
 }
 
 /// What a renderer writes, without the preamble and the heading.
@@ -102,7 +110,8 @@ fn rendered(render: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> io::Result<S
 fn statuses() -> String {
     let mut text = "\\fBcoracle run\\fR ends with the status that the guest gives, or with one of these.
 \\fBcoracle inspect\\fR ends with 1 for a file that would be refused, \\fBcoracle doctor\\fR with 1
-where no guest runs.
+where no guest runs. \\fBcoracle snapshot\\fR ends with 125 where there is no snapshot, and
+\\fBcoracle snapshot verify\\fR where one is damaged.
 "
     .to_owned();
     for (status, meaning) in STATUSES {
@@ -128,14 +137,20 @@ mod tests {
         let page = page(Arguments::command()).expect("a page");
         let mut command = Arguments::command();
         command.build();
+        assert_has_all(&page, &command, "coracle");
+        assert!(!page.contains("(1)"), "{page}");
+        assert_eq!(page.matches(".TH").count(), 1);
+    }
+
+    fn assert_has_all(page: &str, command: &clap::Command, name: &str) {
         for command in command.get_subcommands().filter(|command| command.get_name() != "help") {
-            assert!(page.contains(&format!("\n.SS coracle {}\n", command.get_name())), "{page}");
+            let name = format!("{name} {}", command.get_name());
+            assert!(page.contains(&format!("\n.SS {name}\n")), "{name}:\n{page}");
             for option in command.get_arguments().filter_map(clap::Arg::get_long) {
                 assert!(page.contains(&format!("\\-\\-{}", option.replace('-', "\\-"))), "{option}:\n{page}");
             }
+            assert_has_all(page, command, &name);
         }
-        assert!(!page.contains("(1)"), "{page}");
-        assert_eq!(page.matches(".TH").count(), 1);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod doctor;
 mod generate;
+mod guest;
 mod inspect;
 mod invoke;
 mod later;
@@ -10,6 +11,7 @@ mod run;
 mod say;
 mod serve;
 mod signals;
+mod snapshot;
 mod statistics;
 mod value;
 
@@ -30,6 +32,7 @@ enum Command {
     Run(run::Run),
     Invoke(later::Later<invoke::Invoke>),
     Serve(later::Later<serve::Serve>),
+    Snapshot(snapshot::Snapshot),
     Inspect(inspect::Inspect),
     Doctor(doctor::Doctor),
     Completions(generate::Completions),
@@ -53,6 +56,7 @@ pub(crate) fn run() -> u8 {
         Command::Run(run) => run.carry_out(),
         Command::Invoke(later::Later(invoke)) => invoke.carry_out(),
         Command::Serve(later::Later(serve)) => serve.carry_out(),
+        Command::Snapshot(snapshot) => snapshot.carry_out(),
         Command::Inspect(inspect) => inspect.carry_out(),
         Command::Doctor(doctor) => doctor.carry_out(),
         Command::Completions(completions) => completions.carry_out::<Arguments>(),

@@ -1,8 +1,8 @@
 //! `coracle run`.
 
+use super::guest::Guest;
 use super::say::{Patience, say_with};
 use super::{refuse, signals, statistics, value};
-use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueHint};
 use coracle_hypercall::exit;
 use coracle_hypercall::log::Level;
@@ -10,36 +10,36 @@ use coracle_tender::calls::{Console, LogEntry};
 use coracle_tender::image::Image;
 use coracle_tender::instance::{Config, End, Instance};
 use coracle_tender::kvm::Host;
-use coracle_tender::layout::Placement;
+use coracle_tender::runnable::Runnable;
+use coracle_tender::snapshot::Snapshot;
+use std::error::Error;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Runs an image as a virtual machine
+/// Runs an image as a virtual machine, or goes on from a snapshot
 ///
 /// The guest's standard streams are those of this command. It ends with the guest's own status; with
 /// 101 for a panic, 124 when its time is up, 125 when it could not be started, 128 + a signal's
 /// number for a CPU fault (139 bad access, 132 illegal instruction, 136 division).
+///
+/// A snapshot (see `coracle snapshot`) has its memory, arguments and environment already.
 #[derive(Debug, Args)]
 #[command(
     override_usage = "coracle run [OPTIONS] <IMAGE> [ARGUMENTS]...",
     after_help = "Examples:\n  coracle run target/release/hello\n  \
         coracle run --mem 1G --timeout 5s app --verbose input.txt\n  \
-        echo text | coracle run --stats cat"
+        echo text | coracle run --stats cat\n  \
+        echo text | coracle run handler.snapshot"
 )]
 pub(super) struct Run {
-    /// Memory for the guest, backed when it is touched: a number with K, M, G or T (powers of 1024),
-    /// or of bytes
-    #[arg(long, value_name = "SIZE", value_parser = value::size, default_value = "64M")]
-    mem: u64,
+    #[command(flatten)]
+    guest: Guest,
     /// End the guest after this time, with status 124: a number with ms, s, m or h, or of seconds
     #[arg(long, value_name = "TIME", value_parser = value::duration)]
     timeout: Option<Duration>,
-    /// Set a variable of the guest's environment; KEY alone passes this command's own on
-    #[arg(long, value_name = "KEY=VALUE",
-          value_parser = OsStringValueParser::new().try_map(value::variable))]
-    env: Vec<(OsString, OsString)>,
     /// Show what the guest's exits cost, on standard error
     #[arg(long, value_name = "FORMAT", num_args = 0..=1, require_equals = true,
           default_missing_value = "table")]
@@ -47,13 +47,10 @@ pub(super) struct Run {
     /// Say nothing but what the guest says and why it could not be started
     #[arg(long)]
     quiet: bool,
-    /// Put image, stack and heap at the same places every time
-    #[arg(long)]
-    no_aslr: bool,
     /// Take names for crash reports from this file: the image as it was before it was stripped
     #[arg(long, value_name = "FILE")]
     symbols: Option<PathBuf>,
-    /// The image, and arguments for the guest: whatever follows the image, options among it. A `--`
+    /// The image or snapshot, and arguments for the guest: whatever follows the image, options among it. A `--`
     /// between them is left out
     #[arg(value_name = "IMAGE", required = true, num_args = 1.., trailing_var_arg = true,
           value_hint = ValueHint::FilePath)]
@@ -67,22 +64,13 @@ impl Run {
     pub(super) fn carry_out(self) -> u8 {
         let arguments = guest_arguments(self.image_and_arguments);
         let path = arguments.first().map(PathBuf::from).unwrap_or_default();
-        let image = match Image::open(&path) {
-            Ok(image) => Arc::new(image),
+        let count = self.stats.is_some();
+        let made = match Runnable::open(&path) {
+            Ok(Runnable::Image(image)) => boot(&image, self.guest, arguments, count),
+            Ok(Runnable::Snapshot(file)) => resume(file, &path, &self.guest, &arguments, count),
             Err(error) => return refuse(error),
         };
-        let host = match Host::open() {
-            Ok(host) => host,
-            Err(error) => return refuse(error),
-        };
-        let config = Config {
-            memory: self.mem,
-            arguments,
-            environment: self.env,
-            placement: if self.no_aslr { Placement::Fixed } else { Placement::Random },
-            statistics: self.stats.is_some(),
-        };
-        let mut instance = match Instance::boot(&host, &image, &config) {
+        let mut instance = match made {
             Ok(instance) => instance,
             Err(error) => return refuse(error),
         };
@@ -103,13 +91,47 @@ impl Run {
         if !quiet {
             match &report {
                 Some(report) => say_with(patience, report),
-                None => explain(&end, &image, self.timeout, patience),
+                None => explain(&end, &path, self.timeout, patience),
             }
         }
         let status = report.map(|report| report.status()).or(end.status()).unwrap_or(exit::TENDER);
         // What is left to give back to the host goes with the process, which is quicker.
         std::process::exit(status.into());
     }
+}
+
+fn boot(
+    image: &Arc<Image>,
+    guest: Guest,
+    arguments: Vec<OsString>,
+    count: bool,
+) -> Result<Instance, Box<dyn Error>> {
+    let host = Host::open()?;
+    let config = Config { statistics: count, ..guest.config(arguments) };
+    Ok(Instance::boot(&host, image, &config)?)
+}
+
+/// Makes an instance of a snapshot. What was decided when that was taken cannot be asked for any more.
+fn resume(
+    file: File,
+    path: &Path,
+    guest: &Guest,
+    arguments: &[OsString],
+    count: bool,
+) -> Result<Instance, Box<dyn Error>> {
+    let given = guest.given().or((arguments.len() > 1).then_some("arguments"));
+    if let Some(given) = given {
+        let words = "is a snapshot, whose memory, arguments and environment were decided when it was taken";
+        let path = path.display();
+        return Err(format!("`{path}` {words}: leave out {given}, or give it to `coracle snapshot`").into());
+    }
+    let host = Arc::new(Host::open()?);
+    let snapshot = Arc::new(Snapshot::from_file(&host, file, path)?);
+    let mut instance = Instance::resume(&snapshot)?;
+    if count {
+        instance.count();
+    }
+    Ok(instance)
 }
 
 /// The guest's arguments, its name first: all that was given, but for a `--` after the image.
@@ -133,8 +155,8 @@ fn patience(end: &End, start: Instant, timeout: Option<Duration>) -> Patience<'s
 }
 
 /// Says why a guest ended that neither ended by itself nor crashed.
-fn explain(end: &End, image: &Image, timeout: Option<Duration>, patience: Patience<'_>) {
-    let name = image.path().display();
+fn explain(end: &End, path: &Path, timeout: Option<Duration>, patience: Patience<'_>) {
+    let name = path.display();
     match end {
         End::TimedOut => {
             let limit = timeout.unwrap_or_default();

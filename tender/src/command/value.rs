@@ -1,4 +1,4 @@
-//! Values of options: sizes, durations, variables.
+//! Values of options: sizes, durations, variables; and sizes as they are said.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -46,6 +46,16 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let number: f64 =
         digits.parse().map_err(|_| "a duration is a number with a unit, such as 5s or 100ms".to_owned())?;
     Duration::try_from_secs_f64(number * seconds).map_err(|_| "that duration is out of range".to_owned())
+}
+
+/// A number of bytes for a person.
+pub(super) fn bytes(count: u64) -> String {
+    const UNITS: [(u64, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    match UNITS.into_iter().find(|(unit, _)| count >= *unit) {
+        // For show only: what is lost above 2^53 is far behind the point.
+        Some((unit, name)) => format!("{:.1} {name}", count as f64 / unit as f64),
+        None => format!("{count} bytes"),
+    }
 }
 
 fn split(text: &str) -> (&str, &str) {

@@ -8,10 +8,12 @@
 //! | `state` | control registers and segments |
 //! | `saved` | what of it a program can change, as a snapshot keeps it |
 //! | `cpuid` | the features that the guest sees |
+//! | `features` | their names |
 
 pub mod cpuid;
 pub mod descriptors;
 pub mod entry;
+pub mod features;
 pub mod saved;
 pub mod state;
 pub mod stub;

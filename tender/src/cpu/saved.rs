@@ -1,6 +1,6 @@
 //! The state of a vCPU as far as a program at CPL 3 can change it: what a snapshot keeps.
 //!
-//! Everything else is what [`state`](super::state) says, so that no snapshot can bring a CPL, a table or a
+//! Everything else is what [`state`] says, so that no snapshot can bring a CPL, a table or a
 //! control register of its own along.
 
 use super::cpuid::Features;

@@ -57,10 +57,14 @@ global_asm!(
     "    mov rsi, [rdx + 24]",
     "    rep movsq",
     "    add rdx, 24",
-    "    dec qword ptr [rip + coracle_stub_start + {list}]",
-    "    jnz 3b",
+    // The values of the first run follow the last run.
+    "    lea rcx, [rdx + 8]",
+    "    cmp rcx, [rip + coracle_stub_start + {list} + 24]",
+    "    jne 3b",
     "    mov rcx, cr3",
     "    mov cr3, rcx",
+    // Only now all of it is done.
+    "    mov qword ptr [rip + coracle_stub_start + {list}], 0",
     // Nothing of the system place is left for the guest to see.
     "    xor ecx, ecx",
     "    xor edx, edx",

@@ -3,6 +3,7 @@
 mod render;
 mod sections;
 
+pub(crate) use render::{Size, line};
 pub use sections::Sections;
 
 use super::dynamic::Dynamic;
@@ -11,7 +12,7 @@ use super::notes::{Iter, Notes};
 use super::segments::{Segments, rights};
 use super::source::{Source, printable};
 use super::{Image, ImageError, Kind, Refusal, RelocationCounts, open_file};
-use coracle_hypercall::note::Program;
+use coracle_hypercall::note::{Permissions, Program};
 use coracle_hypercall::version::CURRENT;
 use goblin::elf::program_header::{PF_X, PT_GNU_RELRO, PT_GNU_STACK, PT_INTERP, PT_LOAD, PT_NOTE, PT_TLS};
 use serde::Serialize;
@@ -230,11 +231,7 @@ impl Inspection {
         if let Ok(notes) = Notes::read(source, header) {
             self.contract = notes.abi().map(|version| version.to_string());
             self.program = notes.program().ok().filter(|_| self.contract.is_some()).map(Program::label);
-            self.permissions = notes.permissions().iter_names().map(|(name, _)| permission(name)).collect();
-            let unknown = notes.permissions().difference(coracle_hypercall::note::Permissions::all());
-            if !unknown.is_empty() {
-                self.permissions.push(format!("unknown ({:#x})", unknown.bits()));
-            }
+            self.permissions = permissions(notes.permissions());
             let digits = |id: Vec<u8>| id.iter().map(|byte| format!("{byte:02x}")).collect();
             self.build_id = notes.build_id.map(digits);
         }
@@ -252,6 +249,16 @@ impl Inspection {
             }
         }
     }
+}
+
+/// What an image asks for, in words.
+pub(crate) fn permissions(permissions: Permissions) -> Vec<String> {
+    let mut words: Vec<String> = permissions.iter_names().map(|(name, _)| permission(name)).collect();
+    let unknown = permissions.difference(Permissions::all());
+    if !unknown.is_empty() {
+        words.push(format!("unknown ({:#x})", unknown.bits()));
+    }
+    words
 }
 
 /// `CODE_AT_RUN_TIME` becomes "code at run time".

@@ -1,5 +1,6 @@
 //! What a file that is not ELF looks like, to tell the person who took it for a program.
 
+use crate::snapshot;
 use std::fmt;
 
 /// What a file begins like.
@@ -14,6 +15,8 @@ pub enum Looks {
     Windows,
     /// It begins as programs for macOS do.
     Mac,
+    /// It is a snapshot, which is run but is no image.
+    Snapshot,
     /// It is a WebAssembly module.
     WebAssembly,
     /// It is a static library.
@@ -34,6 +37,7 @@ impl Looks {
             (b"MZ", Looks::Windows),
             (b"\xcf\xfa\xed\xfe", Looks::Mac),
             (b"\xca\xfe\xba\xbe", Looks::Mac),
+            (&snapshot::format::MAGIC, Looks::Snapshot),
             (b"\0asm", Looks::WebAssembly),
             (b"!<arch>\n", Looks::Archive),
             (b"\x1f\x8b", Looks::Compressed),
@@ -60,6 +64,7 @@ impl fmt::Display for Looks {
             Looks::Script => "a script",
             Looks::Windows => "a Windows program",
             Looks::Mac => "a macOS program",
+            Looks::Snapshot => "a snapshot of a program",
             Looks::WebAssembly => "a WebAssembly module",
             Looks::Archive => "a static library",
             Looks::Compressed => "a compressed file",

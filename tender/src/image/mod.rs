@@ -49,8 +49,7 @@ use relocations::Relocations;
 use segments::Segments;
 use serde::Serialize;
 use source::Source;
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 /// Whether an image may be moved.
@@ -118,9 +117,14 @@ impl Image {
     /// # Errors
     /// Why the file cannot become a guest.
     pub fn from_file(file: File, path: PathBuf) -> Result<Image, ImageError> {
+        Image::from_file_or_back(file, path).map_err(|(error, _)| error)
+    }
+
+    /// The same, which gives back a file that is refused.
+    pub(crate) fn from_file_or_back(file: File, path: PathBuf) -> Result<Image, (ImageError, File)> {
         match Parts::read(&file) {
             Ok(parts) => Ok(parts.with(file, path)),
-            Err(refusal) => Err(ImageError { path, refusal }),
+            Err(refusal) => Err((ImageError { path, refusal }, file)),
         }
     }
 
@@ -272,11 +276,7 @@ impl Parts {
     }
 }
 
-/// Opens a file for reading, without waiting where it is a pipe.
 fn open_file(path: &Path) -> Result<File, ImageError> {
-    OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NONBLOCK)
-        .open(path)
+    crate::runnable::open_file(path)
         .map_err(|cause| ImageError { path: path.to_owned(), refusal: Refusal::Open { cause } })
 }

@@ -121,7 +121,7 @@ impl Instance {
         let state = State {
             clock: Clock::new(khz),
             events: Events::new(),
-            pool: Pool { next: tables, end: physical.page_tables().end() },
+            pool: Pool { next: tables, end: physical.page_tables().end(), used: false },
             permissions: image.permissions(),
             failures: Failures::default(),
             at_ready: AtReady::GoOn,

@@ -3,7 +3,7 @@
 use super::{End, Instance, Origin};
 use crate::calls::{AtReady, Caller, Context, LogEntry, Outside, Requests};
 use crate::guest::Guest;
-use crate::kvm::{Dead, Kicker};
+use crate::kvm::{Dead, Kicker, Reachable};
 use coracle_hypercall::memory::PAGE;
 use std::io;
 use std::sync::Arc;
@@ -34,8 +34,8 @@ impl Instance {
         requests: Option<&Arc<Requests>>,
     ) -> End {
         self.state.events.deadline = deadline;
-        if let Err(end) = self.begin(&mut Outside::Caller(caller), log) {
-            return end;
+        if let Err(dead) = self.begin(&mut Outside::Caller(caller), log) {
+            return End::Dead(dead);
         }
         self.with_caller(caller, log, deadline, requests)
     }
@@ -50,14 +50,16 @@ impl Instance {
         now: Instant,
     ) -> End {
         self.state.events.deadline = deadline;
-        if let Err(end) = self.begin(&mut Outside::Caller(caller), log) {
-            return end;
+        if let Err(dead) = self.begin(&mut Outside::Caller(caller), log) {
+            return End::Dead(dead);
         }
         let kicker = match Kicker::of_this_thread() {
             Ok(kicker) => kicker,
             Err(error) => return End::Dead(Dead::NoTimer(error.raw_os_error().unwrap_or_default())),
         };
         let turn = now + TURN / 2;
+        let _reachable = Reachable::new();
+        let _aim = self.machine.aim();
         // A deadline before that is seen when the kick comes, which is early enough.
         kicker.kick_between(turn, now + TURN);
         self.state.events.turn = Some(turn);
@@ -98,7 +100,7 @@ impl Instance {
         &mut self,
         outside: &mut Outside<'_>,
         log: &mut dyn FnMut(&LogEntry<'_>),
-    ) -> Result<(), End> {
+    ) -> Result<(), Dead> {
         let Origin::Snapshot(snapshot) = &self.origin else { return Ok(()) };
         let Some(invocation) = snapshot.invocation else { return Ok(()) };
         let mut context = Context {
@@ -109,7 +111,7 @@ impl Instance {
             outside: outside.again(),
             log,
         };
-        self.state.begin(invocation, &mut context).map_err(|error| End::Dead(Dead::Invocation(error)))
+        self.state.begin(invocation, &mut context).map_err(Dead::Invocation)
     }
 
     fn with_caller(
@@ -124,6 +126,8 @@ impl Instance {
             Err(error) => return End::Dead(Dead::NoTimer(error.raw_os_error().unwrap_or_default())),
         };
         self.state.events.deadline = deadline;
+        let _reachable = Reachable::new();
+        let _aim = self.machine.aim();
         if let Some(deadline) = deadline {
             kicker.kick_by(deadline);
         }
@@ -132,8 +136,10 @@ impl Instance {
             requests.open(&kicker);
         }
         let end = self.until_end(&mut Outside::Caller(caller), log, &kicker);
-        if requests.is_some() {
-            self.state.events.requests.close();
+        if requests.is_some() && self.state.events.requests.close() {
+            // The timer goes on kicking, and is not set to what this thread takes it to be.
+            kicker.disarm();
+            Kicker::was_kicked();
         }
         end
     }

@@ -118,7 +118,12 @@ impl Instance {
         self.tables.root
     }
 
-    /// What was counted so far, if [`Config::statistics`] asked for it.
+    /// Counts and times exits from now on, as [`Config::statistics`] does from the start.
+    pub fn count(&mut self) {
+        self.statistics.get_or_insert_default();
+    }
+
+    /// What was counted so far, if [`Config::statistics`] or [`count`](Self::count) asked for it.
     #[must_use]
     pub fn statistics(&self) -> Option<Statistics> {
         let mut statistics = self.statistics.clone()?;

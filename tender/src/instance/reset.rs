@@ -8,10 +8,10 @@
 //! A page that was written stays writable and listed, costs no fault in later runs, and is copied back
 //! after each. Every so often pages are found that no longer change: they are watched anew.
 
-use super::resume::at_ready;
+use super::resume::{at_ready, pool};
 use super::{Instance, Origin};
 use crate::cpu::{entry, stub};
-use crate::layout::PAGE_TABLES;
+use crate::layout::{EDIT_LIST, PAGE_TABLES};
 use crate::memory::{OutOfMemory, words};
 use crate::paging::Edit;
 use crate::snapshot::{Base, Snapshot};
@@ -66,6 +66,9 @@ pub(super) struct Cleaner {
     runs: u32,
     /// How many pages the last search has left.
     hot: usize,
+    /// Page-table entries that are to be changed back, until the stub has done so: a run may end before
+    /// its guest has done anything.
+    entries: BTreeSet<u64>,
 }
 
 impl Cleaner {
@@ -83,9 +86,15 @@ impl Instance {
         let Origin::Snapshot(snapshot) = &self.origin else { return Err(Unclean::NoSnapshot) };
         let snapshot = Arc::clone(snapshot);
         let base = &snapshot.base;
+        self.machine.finish();
+        // The list is empty when all of it was done. Like other pages, it is copied back below.
+        if self.machine.memory().read_u64(EDIT_LIST)? == 0 {
+            self.cleaner.entries.clear();
+        }
         if !std::mem::take(&mut self.cleaner.found) {
             self.find_written()?;
         }
+        snapshot.learn_hot(&self.cleaner.pages);
         let let_go = self.search(base)?;
         self.copy_back(base)?;
         let edits = self.change_tables_back(base)?;
@@ -192,11 +201,15 @@ impl Instance {
     /// Leaves a list for the stub, of page-table entries to change back when the guest goes on. Answers
     /// whether there are any.
     fn change_tables_back(&mut self, base: &Base) -> Result<bool, Unclean> {
-        let entries = self.state.edited.take().ok_or(Unclean::Tables)?;
+        let entries = &mut self.cleaner.entries;
+        entries.extend(self.state.edited.take().ok_or(Unclean::Tables)?);
         if entries.is_empty() {
             return Ok(false);
         }
-        let edits = edits_back(base, &entries)?;
+        if entries.len() > stub::MAX_EDIT_VALUES {
+            return Err(Unclean::Tables);
+        }
+        let edits = edits_back(base, entries)?;
         stub::write_edits(self.machine.memory(), self.tables.system, &edits)?;
         Ok(true)
     }
@@ -204,6 +217,8 @@ impl Instance {
     /// What the tender keeps for the guest is as at the start.
     fn forget(&mut self, snapshot: &Snapshot) {
         let state = &mut self.state;
+        state.clock.forget();
+        state.pool = pool(snapshot);
         state.events.subscribed = snapshot.subscribed;
         state.events.requests = Arc::default();
         state.events.deadline = None;

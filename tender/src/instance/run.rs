@@ -126,6 +126,8 @@ impl Instance {
         };
         let start = Instant::now();
         self.state.events.deadline = limit.and_then(|limit| start.checked_add(limit));
+        let _reachable = Reachable::new();
+        let _aim = self.machine.aim();
         if let Some(limit) = limit {
             kicker.arm(limit);
         }
@@ -135,10 +137,11 @@ impl Instance {
         let mut outside = Outside::Streams(console);
         let end = match self.begin(&mut outside, log) {
             Ok(()) => self.until_end(&mut outside, log, &kicker),
-            Err(end) => end,
+            Err(dead) => End::Dead(dead),
         };
         self.state.events.requests.close();
         kicker.disarm();
+        Kicker::was_kicked();
         if let Some(statistics) = &mut self.statistics {
             statistics.run_ns = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
         }
@@ -146,15 +149,14 @@ impl Instance {
         end
     }
 
-    /// The loop: runs the guest, handles what it comes back for, until there is an end.
+    /// The loop: runs the guest, handles what it comes back for, until there is an end. Kicks are aimed
+    /// at it by its caller, before a timer is set: one that comes before would be lost.
     pub(super) fn until_end(
         &mut self,
         outside: &mut Outside<'_>,
         log: &mut dyn FnMut(&LogEntry<'_>),
         kicker: &Kicker,
     ) -> End {
-        let _reachable = Reachable::new();
-        let _aim = self.machine.aim();
         let mut ended = self.stop();
         if ended.is_none() && std::mem::take(&mut self.waits_in_call) {
             ended = self.hypercall(outside, log);
@@ -219,7 +221,11 @@ impl Instance {
             outside: outside.again(),
             log,
         };
-        match self.state.answer(call, &mut context) {
+        let reply = self.state.answer(call, &mut context);
+        if self.machine.memory().was_asked_beyond_end() {
+            return Some(End::Dead(Dead::HostMemory));
+        }
+        match reply {
             Reply::Result(result) => {
                 self.machine.set_result(match result {
                     Ok(value) => i64::try_from(value).unwrap_or(i64::MAX),
@@ -256,11 +262,14 @@ impl Instance {
     fn kicked(&self, kicker: &Kicker, may_block: bool) -> Option<End> {
         Kicker::was_kicked();
         if let Some(turn) = self.state.events.turn {
+            if let Some(end) = self.stop() {
+                return Some(end);
+            }
             if Instant::now() >= turn {
                 return Some(End::Paused);
             }
             kicker.kick_between(turn, turn + TURN / 2);
-            return self.stop();
+            return None;
         }
         // First the timer, then the look: a request made in between arms the timer again.
         match self.state.events.deadline {

@@ -60,7 +60,9 @@ impl Host {
         })?;
         // The registers in the shared page are what each hypercall is read from.
         let shared = kvm.check_extension_int(kvm_ioctls::Cap::SyncRegs);
-        let wanted = kvm_bindings::KVM_SYNC_X86_REGS | kvm_bindings::KVM_SYNC_X86_SREGS;
+        let wanted = kvm_bindings::KVM_SYNC_X86_REGS
+            | kvm_bindings::KVM_SYNC_X86_SREGS
+            | kvm_bindings::KVM_SYNC_X86_EVENTS;
         if shared as u32 & wanted != wanted {
             return Err(HostError::Old("KVM_CAP_SYNC_REGS"));
         }

@@ -2,6 +2,7 @@
 //! the page that the thread shares with KVM. So the vCPU comes back whether the signal arrives while
 //! the guest runs, just before it would, or while the tender is in a system call for it.
 
+use crate::process::Process;
 use crate::timespec::timespec;
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -46,6 +47,8 @@ extern "C" fn on_kick(_: libc::c_int) {
 #[derive(Debug)]
 pub struct Kicker {
     timer: libc::timer_t,
+    /// The process that has the timer.
+    process: Process,
 }
 
 // SAFETY: a POSIX timer belongs to the process; every thread may set and delete it.
@@ -60,8 +63,11 @@ impl Kicker {
     /// The host's, when it has no timers left.
     pub fn of_this_thread() -> io::Result<Arc<Kicker>> {
         KICKER.with_borrow_mut(|kicker| match kicker {
-            Some(kicker) => Ok(Arc::clone(kicker)),
-            None => Ok(Arc::clone(kicker.insert(Arc::new(Kicker::new()?)))),
+            Some(kicker) if kicker.process.is_this() => Ok(Arc::clone(kicker)),
+            _ => {
+                KICK_BY.set(None);
+                Ok(Arc::clone(kicker.insert(Arc::new(Kicker::new()?))))
+            }
         })
     }
 
@@ -88,7 +94,7 @@ impl Kicker {
         if unsafe { libc::timer_create(libc::CLOCK_MONOTONIC, &mut event, &mut timer) } != 0 {
             return Err(io::Error::last_os_error());
         }
-        Ok(Kicker { timer })
+        Ok(Kicker { timer, process: Process::this() })
     }
 
     /// Kicks `after` so long, and again and again until [`disarm`](Self::disarm). May be called in a
@@ -141,8 +147,11 @@ impl Kicker {
 
 impl Drop for Kicker {
     fn drop(&mut self) {
-        // SAFETY: the timer is ours and is deleted once.
-        unsafe { libc::timer_delete(self.timer) };
+        // A child of a fork has no timers of its parent's, and others may have their numbers.
+        if self.process.is_this() {
+            // SAFETY: the timer is ours and is deleted once.
+            unsafe { libc::timer_delete(self.timer) };
+        }
     }
 }
 
@@ -202,17 +211,25 @@ impl Target {
 
     /// From now on this thread's kicks reach this target, until the answer is dropped.
     pub(super) fn aim(&self) -> Aim {
-        IMMEDIATE_EXIT.set(self.0);
-        Aim(PhantomData)
+        Aim { before: IMMEDIATE_EXIT.replace(self.0) }
     }
 }
 
 /// While this lives, kicks of this thread have a target. It must not outlive that.
 #[derive(Debug)]
-pub(crate) struct Aim(PhantomData<*const ()>);
+pub(crate) struct Aim {
+    /// The target of a guest that waits for this one, whose call the thread is carrying out; or null.
+    before: *mut u8,
+}
 
 impl Drop for Aim {
     fn drop(&mut self) {
-        IMMEDIATE_EXIT.set(ptr::null_mut());
+        IMMEDIATE_EXIT.set(self.before);
+        if !self.before.is_null() {
+            // A kick may have reached the wrong one, and the timer may be set for that one: so the guest
+            // that waited comes back at once, and the timer is set for it.
+            // SAFETY: the machine of that guest is borrowed further up on this thread's stack.
+            unsafe { self.before.write_volatile(1) };
+        }
     }
 }

@@ -3,7 +3,7 @@
 use super::dirty;
 use super::exit::{Dead, Exit};
 use super::kick::{Aim, Target};
-use super::{Host, KvmStatistics};
+use super::{Host, KvmStatistics, Undisturbed};
 use crate::cpu::saved::{Saved, Segments, general_registers, system_registers};
 use crate::cpu::{FAULT_PORT, HYPERCALL_PORT, entry, state, stub};
 use crate::layout::STUB;
@@ -11,7 +11,8 @@ use crate::memory::Memory;
 use crate::registers::Registers;
 use coracle_hypercall::memory::PAGE;
 use kvm_bindings::{
-    KVM_MEM_LOG_DIRTY_PAGES, kvm_regs, kvm_sregs, kvm_userspace_memory_region, kvm_xcr, kvm_xcrs,
+    KVM_MEM_LOG_DIRTY_PAGES, kvm_regs, kvm_sregs, kvm_userspace_memory_region, kvm_vcpu_events, kvm_xcr,
+    kvm_xcrs,
 };
 use kvm_ioctls::{SyncReg, VcpuExit, VcpuFd, VmFd};
 use std::io;
@@ -74,6 +75,9 @@ pub struct Machine {
     vcpu: VcpuFd,
     vm: VmFd,
     stub: u64,
+    /// Whether KVM may still have to do something for the last exit when the vCPU runs next: go on with
+    /// an instruction that it emulates, or deliver an exception.
+    unfinished: bool,
     memory: Memory,
 }
 
@@ -108,7 +112,7 @@ impl Machine {
 
     /// A VM whose vCPU has no registers yet.
     fn with_vcpu(host: &Host, memory: Memory, system: u64) -> Result<Machine, MachineError> {
-        let vm = again(|| host.kvm.create_vm()).map_err(refused("make a VM"))?;
+        let vm = create_vm(host).map_err(refused("make a VM"))?;
         let logged = memory.written().is_some();
         if logged {
             dirty::log_manually(&vm).map_err(refused("keep track of written memory"))?;
@@ -134,17 +138,19 @@ impl Machine {
         }
         vcpu.set_sync_valid_reg(SyncReg::Register);
         let target = Target::new(&raw mut vcpu.get_kvm_run().immediate_exit);
-        Ok(Machine { target, vcpu, vm, stub: system + STUB, memory })
+        Ok(Machine { target, vcpu, vm, stub: system + STUB, unfinished: false, memory })
     }
 
     /// The state of the vCPU, which waits in a call of the guest's: it goes on after that, with 0 as the
-    /// call's result. `None` where the guest has given its segment registers values that are not kept.
+    /// call's result, and in registers that a call need not keep and that the stub clears. `None` where the guest has given its segment registers values that are not kept.
     ///
     /// # Errors
     /// When KVM does not tell.
     pub fn save(&self, entry_page: u64) -> Result<Option<Saved>, MachineError> {
         let Some(segments) = Segments::of(&self.system_registers()?) else { return Ok(None) };
-        let registers = Registers { rip: entry_page + entry::RETURN, rax: 0, rdx: 0, ..self.registers() };
+        let before = self.registers();
+        let registers =
+            Registers { rip: entry_page + entry::RETURN, rax: 0, rcx: 0, rdx: 0, rsi: 0, rdi: 0, ..before };
         Ok(Some(Saved { registers, segments }))
     }
 
@@ -168,6 +174,20 @@ impl Machine {
         let system = system_registers(tables.root, tables.system, &host.features, &saved.segments);
         let registers = Registers { rip: way_back, ..saved.registers };
         self.set_registers(general_registers(&registers), system);
+    }
+
+    /// Has KVM do what is left of the last exit, in the state that the vCPU had then, and forget
+    /// exceptions that it would deliver. That may write to memory.
+    pub(crate) fn finish(&mut self) {
+        if !std::mem::take(&mut self.unfinished) {
+            return;
+        }
+        // Documentation/virt/kvm/api.rst, `immediate_exit`: what is pending is completed, no guest code runs.
+        self.vcpu.set_kvm_immediate_exit(1);
+        let _ = self.vcpu.run();
+        self.vcpu.set_kvm_immediate_exit(0);
+        self.vcpu.sync_regs_mut().events = kvm_vcpu_events::default();
+        self.vcpu.set_sync_dirty_reg(SyncReg::VcpuEvents);
     }
 
     /// Has KVM take these over when the vCPU runs next.
@@ -241,7 +261,7 @@ impl Machine {
             // Seen. What the kick is for is looked for after this.
             self.vcpu.set_kvm_immediate_exit(0);
         }
-        match exit {
+        let exit = match exit {
             Exit::Port { port, width: 1, write: true } if port == u16::from(FAULT_PORT) => {
                 match self.stub_fault() {
                     Some(vector) => Exit::Fault { vector },
@@ -249,7 +269,9 @@ impl Machine {
                 }
             }
             other => other,
-        }
+        };
+        self.unfinished = !matches!(exit, Exit::Hypercall | Exit::Fault { .. });
+        exit
     }
 
     /// The vector of the fault that the stub hands over, if it is the stub that is running.
@@ -327,6 +349,18 @@ impl Machine {
     /// When this kernel's KVM does not count (before Linux 5.14).
     pub fn statistics(&self) -> io::Result<KvmStatistics> {
         KvmStatistics::read(&self.vm, &self.vcpu)
+    }
+}
+
+/// Makes a VM. KVM refuses while the thread has a signal to handle, of whatever kind: then the second attempt
+/// has a time without signals.
+fn create_vm(host: &Host) -> Result<VmFd, kvm_ioctls::Error> {
+    match host.kvm.create_vm() {
+        Err(error) if error.errno() == libc::EINTR => {
+            let _mask = Undisturbed::new();
+            host.kvm.create_vm()
+        }
+        result => result,
     }
 }
 

@@ -15,6 +15,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use vm_memory::mmap::MmapRegion;
 use vm_memory::volatile_memory::VolatileMemory;
 use vm_memory::{Bytes, VolatileSlice};
@@ -57,6 +58,8 @@ pub struct Memory {
     copying: Copying,
     /// What lies from here on is not accessible now.
     end: u64,
+    /// Whether the tender was to reach what is not accessible now.
+    asked_beyond_end: AtomicBool,
     /// Keeps the region mapped.
     reservation: Reservation,
 }
@@ -106,7 +109,8 @@ impl Memory {
         }
         .map_err(io::Error::other)?;
         let end = reservation.size();
-        Ok(Memory { region, written: None, copying, end, reservation })
+        let asked_beyond_end = AtomicBool::new(false);
+        Ok(Memory { region, written: None, copying, end, asked_beyond_end, reservation })
     }
 
     /// The size in bytes.
@@ -209,6 +213,11 @@ impl Memory {
         self.end
     }
 
+    /// Whether something of what is not accessible now was asked for, since this was asked last.
+    pub(crate) fn was_asked_beyond_end(&self) -> bool {
+        self.asked_beyond_end.load(Ordering::Relaxed) && self.asked_beyond_end.swap(false, Ordering::Relaxed)
+    }
+
     /// Makes all from `end` on, a multiple of a page, inaccessible, and what lies before that accessible. What
     /// becomes inaccessible is zero when it comes back. There no file is mapped.
     ///
@@ -245,7 +254,11 @@ impl Memory {
     /// When they do not all lie in memory.
     pub fn slice(&self, address: u64, length: u64) -> Result<VolatileSlice<'_>, OutOfMemory> {
         let out = OutOfMemory { address, length };
-        address.checked_add(length).filter(|end| *end <= self.end).ok_or(out)?;
+        let after = address.checked_add(length).ok_or(out)?;
+        if after > self.end {
+            self.asked_beyond_end.fetch_or(after <= self.size(), Ordering::Relaxed);
+            return Err(out);
+        }
         let start = usize::try_from(address).map_err(|_| out)?;
         let count = usize::try_from(length).map_err(|_| out)?;
         self.region.get_slice(start, count).map_err(|_| out)

@@ -5,8 +5,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 
-/// A run of this process's address space, aligned to 2 MiB, with inaccessible room at both ends. It is
-/// inaccessible itself until something is mapped into it.
+/// A run of this process's address space that nobody else uses.
 #[derive(Debug)]
 pub(crate) struct Reservation {
     address: *mut libc::c_void,
@@ -30,7 +29,8 @@ impl Drop for Reservation {
 }
 
 impl Reservation {
-    /// Reserves `size` bytes, a multiple of 2 MiB.
+    /// Reserves `size` bytes, a multiple of 2 MiB, aligned to 2 MiB, with inaccessible room at both ends. They are
+    /// inaccessible themselves until they are [opened](Self::open).
     pub(crate) fn new(size: u64) -> io::Result<Reservation> {
         let too_large = || io::Error::from_raw_os_error(libc::ENOMEM);
         let large = LARGE_PAGE as usize;
@@ -56,6 +56,27 @@ impl Reservation {
         Ok(Reservation { address, length, start, size })
     }
 
+    /// A mapping of `size` bytes of a file, in a place of its own without room around it: for a process with
+    /// many, each further mapping makes all others dearer. `sharing` is `MAP_PRIVATE` or `MAP_SHARED`.
+    pub(crate) fn of_file(
+        file: &File,
+        offset: u64,
+        size: u64,
+        rights: libc::c_int,
+        sharing: libc::c_int,
+    ) -> io::Result<Reservation> {
+        let length = usize::try_from(size).map_err(io::Error::other)?;
+        let from = libc::off_t::try_from(offset).map_err(io::Error::other)?;
+        let flags = sharing | libc::MAP_NORESERVE;
+        // SAFETY: a new mapping at an address of the kernel's choice.
+        let address =
+            unsafe { libc::mmap(std::ptr::null_mut(), length, rights, flags, file.as_raw_fd(), from) };
+        if address == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(Reservation { address, length, start: address.cast(), size })
+    }
+
     /// The first byte.
     pub(crate) fn start(&self) -> *mut u8 {
         self.start
@@ -79,24 +100,6 @@ impl Reservation {
             0 => Ok(()),
             _ => Err(io::Error::last_os_error()),
         }
-    }
-
-    /// Maps a part of a file. `sharing` is `MAP_PRIVATE` or `MAP_SHARED`.
-    pub(crate) fn map(
-        &self,
-        offset: u64,
-        length: u64,
-        file: &File,
-        file_offset: u64,
-        rights: libc::c_int,
-        sharing: libc::c_int,
-    ) -> io::Result<()> {
-        let at = self.at(offset, length)?;
-        let from = libc::off_t::try_from(file_offset).map_err(io::Error::other)?;
-        let flags = sharing | libc::MAP_FIXED | libc::MAP_NORESERVE;
-        // SAFETY: the range lies within the reservation, which is replaced there; it is nobody else's.
-        let mapped = unsafe { libc::mmap(at, length as usize, rights, flags, file.as_raw_fd(), from) };
-        if mapped == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
     /// Gives the memory of a part back: it is then what was mapped there.

@@ -3,12 +3,15 @@
 //! Once the guest has run, entries are written by the CPL-0 stub alone: a KVM that shadows page
 //! tables does not notice what user space writes into them. So a change is a list of [`Edit`]s,
 //! runs of entries with their new values, that the stub copies. A large page whose parts get
-//! different rights is first split: its new table comes from a [`Pool`] of pages that no walk has
-//! ever read, which the tender may therefore fill itself.
+//! different rights is first split: its new table comes from a [`Pool`]. Pages that no walk has ever
+//! read the tender may fill itself; others the stub fills too.
 
-use super::{EntryMemory, entry_address, entry_span, from_bits, leaf_flags, table_flags, to_bits};
+use super::{
+    ENTRIES, EntryMemory, entry_address, entry_span, from_bits, leaf_flags, rights_of, table_flags, to_bits,
+};
 use crate::memory::OutOfMemory;
 use coracle_hypercall::memory::{LARGE_PAGE, PAGE, Rights};
+use std::ops::Range;
 use x86_64::PhysAddr;
 use x86_64::structures::paging::page_table::{PageTableEntry, PageTableFlags};
 
@@ -38,13 +41,15 @@ impl From<OutOfMemory> for EditError {
     }
 }
 
-/// Pages for further tables: guest-physical, zero, never yet used.
+/// Pages for further tables: guest-physical, no part of the tables yet.
 #[derive(Debug, Clone, Copy)]
 pub struct Pool {
     /// The next page to take.
     pub next: u64,
     /// The end of the pool.
     pub end: u64,
+    /// Whether walks may have read these pages, in a run before this one.
+    pub used: bool,
 }
 
 impl Pool {
@@ -74,6 +79,8 @@ impl<M: EntryMemory> Editor<'_, M> {
     /// Plans new rights for the pages from `address` on, up to `length` bytes but no more than
     /// `max_values` entries. Gives the edits and how many bytes they cover, at least one page.
     ///
+    /// A pool that was used takes more entries than a table has.
+    ///
     /// Pages must be user pages of a place whose guest-physical memory is contiguous with its
     /// addresses: the guest-physical address of an inaccessible page is kept in its absent entry.
     ///
@@ -101,16 +108,25 @@ impl<M: EntryMemory> Editor<'_, M> {
             } else if here.is_multiple_of(LARGE_PAGE) && length - done >= LARGE_PAGE {
                 (directory, 2)
             } else {
-                let table = self.split(&entry)?;
+                let used = self.pool.used;
+                if used && done > 0 && values + ENTRIES as usize >= max_values {
+                    break;
+                }
+                let table = self.pool.take()?;
                 let stop = (here / LARGE_PAGE + 1) * LARGE_PAGE - address;
                 let stop = stop.min(length);
-                while done < stop {
+                let changed = here % LARGE_PAGE..here % LARGE_PAGE + (stop - done);
+                let entries = split(&entry, rights, &changed);
+                if used {
+                    values += entries.len();
+                    edits.push(Edit { entry: table, values: entries });
+                } else {
                     // The new table is not yet part of any walk: it is filled here and now.
-                    let at = entry_address(table, 1, address + done);
-                    let changed = with_rights(&self.memory.entry(at)?, rights, false);
-                    self.memory.set_entry(at, &from_bits(changed))?;
-                    done += PAGE;
+                    for (index, value) in (0..).zip(entries) {
+                        self.memory.set_entry(table + index * 8, &from_bits(value))?;
+                    }
                 }
+                done = stop;
                 let mut pointer = PageTableEntry::new();
                 pointer.set_addr(PhysAddr::new_truncate(table), table_flags(true));
                 push(&mut edits, directory, to_bits(&pointer));
@@ -141,19 +157,18 @@ impl<M: EntryMemory> Editor<'_, M> {
         }
         Ok(at)
     }
+}
 
-    /// Fills a new table with what a large page maps.
-    fn split(&mut self, large: &PageTableEntry) -> Result<u64, EditError> {
-        let table = self.pool.take()?;
-        let rights = super::rights_of(large.flags());
-        let start = large.addr().as_u64();
-        for index in 0..super::ENTRIES {
-            let mut entry = PageTableEntry::new();
-            entry.set_addr(PhysAddr::new_truncate(start + index * PAGE), leaf_flags(rights, true, false));
-            self.memory.set_entry(table + index * 8, &entry)?;
-        }
-        Ok(table)
-    }
+/// The entries of a table that maps what a large page does, but for those bytes of it that get other
+/// rights.
+fn split(large: &PageTableEntry, rights: Rights, changed: &Range<u64>) -> Vec<u64> {
+    let before = rights_of(large.flags());
+    let start = large.addr().as_u64();
+    let entry = |offset| {
+        let rights = if changed.contains(&offset) { rights } else { before };
+        (start + offset) | leaf_flags(rights, true, false).bits()
+    };
+    (0..ENTRIES).map(|index| entry(index * PAGE)).collect()
 }
 
 /// Adds a value to the last edit where it continues that run, else starts another.

@@ -17,6 +17,7 @@ mod tests;
 
 pub use build::{BuildError, Builder, Mapping};
 pub use edit::{Edit, EditError, Editor, Pool};
+pub(crate) use walk::each_leaf;
 pub use walk::{Access, Leaf, Translation, leaves, walk};
 
 use crate::memory::{Memory, OutOfMemory};

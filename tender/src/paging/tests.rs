@@ -94,6 +94,7 @@ proptest! {
     fn edits_change_the_rights_of_their_range_and_nothing_else(
         start in 0..1500_u64,
         changes in prop::collection::vec((0..1536_u64, 1..1536_u64, 0..4_usize, 1..600_usize), 1..8),
+        used: bool,
     ) {
         let place = Mapping {
             address: (7 << 39) + start / 512 * LARGE_PAGE,
@@ -111,7 +112,12 @@ proptest! {
             builder.map(mapping).expect("free");
         }
         let root = builder.root();
-        let mut pool = Pool { next: builder.next_free(), end: TABLES_END };
+        let mut pool = Pool { next: builder.next_free(), end: TABLES_END, used };
+        if used {
+            // What an earlier run has left there. Each change may split three large pages.
+            let left = (pool.next..pool.next + 24 * PAGE).step_by(8);
+            memory.0.extend(left.map(|address| (address, address | 7)));
+        }
         for (first, count, choice, most) in changes {
             let rights = [
                 Rights::empty(),
@@ -120,6 +126,7 @@ proptest! {
                 Rights::READ | Rights::EXECUTE,
             ][choice];
             let length = count.min(1536 - first) * PAGE;
+            let most = if used { most + ENTRIES as usize } else { most };
             let address = place.address + first * PAGE;
             let mut editor = Editor { memory: &mut memory, root, pool: &mut pool };
             let (edits, done) = editor.plan(address, length, rights, most).expect("mapped");

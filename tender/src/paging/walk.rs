@@ -88,6 +88,21 @@ pub struct Leaf {
 /// When a table lies outside of memory.
 pub fn leaves<M: EntryMemory>(memory: &M, root: u64) -> Result<Vec<Leaf>, OutOfMemory> {
     let mut found = Vec::new();
+    each_leaf(memory, root, |leaf| {
+        found.push(leaf);
+        Ok::<(), OutOfMemory>(())
+    })?;
+    found.sort_by_key(|leaf| leaf.address);
+    Ok(found)
+}
+
+/// Hands every page that the tables under `root` map to `each`, in no particular order, until that has
+/// an error.
+pub(crate) fn each_leaf<M: EntryMemory, E: From<OutOfMemory>>(
+    memory: &M,
+    root: u64,
+    mut each: impl FnMut(Leaf) -> Result<(), E>,
+) -> Result<(), E> {
     let mut open = vec![(root, 4u8, 0u64)];
     while let Some((table, level, base)) = open.pop() {
         let span = entry_span(level);
@@ -100,13 +115,12 @@ pub fn leaves<M: EntryMemory>(memory: &M, root: u64) -> Result<Vec<Leaf>, OutOfM
             }
             if level == 1 || flags.contains(PageTableFlags::HUGE_PAGE) {
                 if let Some(translation) = walk(memory, root, address)? {
-                    found.push(Leaf { address, size: span, translation });
+                    each(Leaf { address, size: span, translation })?;
                 }
             } else {
                 open.push((entry.addr().as_u64(), level - 1, address));
             }
         }
     }
-    found.sort_by_key(|leaf| leaf.address);
-    Ok(found)
+    Ok(())
 }

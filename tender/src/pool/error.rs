@@ -29,9 +29,9 @@ pub enum CallError {
         diagnostics: Vec<u8>,
     },
     /// The guest panicked, or the CPU stopped it.
-    #[error("the guest crashed: {summary}")]
+    #[error("the {summary}")]
     Crashed {
-        /// What happened, in one line.
+        /// What happened, in one line that begins with "guest crashed" or "guest panicked".
         summary: String,
         /// The whole report: backtrace and registers.
         report: String,
@@ -99,6 +99,12 @@ pub enum HostFailure {
     /// The pool was dropped while the call waited.
     #[error("the pool is gone")]
     Gone,
+    /// This is a child that the process with the pool has forked: KVM lets the parent alone run its VMs.
+    #[error("the pool belongs to the process that has forked this one")]
+    Forked,
+    /// The log, the source or the sink that the caller has given has panicked.
+    #[error("the log, the source or the sink panicked")]
+    Panicked,
     /// The guest has done what none can, which is a mistake in Coracle.
     #[error("the guest stopped for a reason that no run has, which is a mistake in Coracle")]
     Unexpected,

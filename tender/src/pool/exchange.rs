@@ -18,7 +18,8 @@ pub trait Sink: Send {
 
 /// Where a call's input comes from, if it is not all there.
 pub trait Source: Send {
-    /// The length of all of it in bytes, where it is known.
+    /// The length of all of it in bytes, where it is known. A source that ends before is
+    /// [gone](Abort::Gone), and what it gives beyond is left out.
     fn total(&self) -> Option<u64>;
 
     /// The next bytes, none at the end. It may wait, until `deadline` at most.
@@ -33,8 +34,12 @@ pub(super) struct Exchange<'a> {
     input: Input<'a>,
     pub(super) output: &'a mut Vec<u8>,
     sink: Option<&'a mut dyn Sink>,
+    /// How much was in `output` before.
+    before: usize,
     /// Bytes that the sink has taken.
     sent: u64,
+    /// Whether the sink wants no more.
+    gone: bool,
     most_output: u64,
     pub(super) diagnostics: Vec<u8>,
     functions: &'a Functions,
@@ -49,8 +54,17 @@ pub(super) struct Progress {
 }
 
 enum Input<'a> {
-    Whole { rest: &'a [u8], total: u64 },
-    Streamed { source: &'a mut dyn Source, piece: Vec<u8>, taken: usize },
+    Whole {
+        rest: &'a [u8],
+        total: u64,
+    },
+    Streamed {
+        source: &'a mut dyn Source,
+        piece: Vec<u8>,
+        taken: usize,
+        /// How many bytes the source still owes, where it has said so.
+        left: Option<u64>,
+    },
 }
 
 impl<'a> Exchange<'a> {
@@ -60,23 +74,25 @@ impl<'a> Exchange<'a> {
         most_output: Option<u64>,
         functions: &'a Functions,
     ) -> Exchange<'a> {
+        let before = output.len();
         Exchange {
+            before,
             input: Input::Whole { rest: input, total: input.len() as u64 },
             output,
             sink: None,
             sent: 0,
+            gone: false,
             most_output: most_output.unwrap_or(u64::MAX),
             diagnostics: Vec::new(),
             functions,
         }
     }
 
-    /// The same, for a call that has come so far already, of whose output so many bytes are gone.
-    pub(super) fn going_on(mut self, progress: Progress, sent: u64) -> Exchange<'a> {
+    /// The same, for a call that has come so far already. All that is in `output` is its own.
+    pub(super) fn going_on(mut self, progress: Progress) -> Exchange<'a> {
         self.consume(progress.taken);
-        self.sent = sent;
         self.diagnostics = progress.diagnostics;
-        self
+        Exchange { before: 0, ..self }
     }
 
     /// The same, with output that goes away as it comes.
@@ -100,8 +116,14 @@ impl<'a> Exchange<'a> {
         most_output: Option<u64>,
         functions: &'a Functions,
     ) -> Exchange<'a> {
-        let input = Input::Streamed { source, piece: Vec::new(), taken: 0 };
+        let left = source.total();
+        let input = Input::Streamed { source, piece: Vec::new(), taken: 0, left };
         Exchange { input, sink: Some(sink), ..Exchange::new(&[], output, most_output, functions) }
+    }
+
+    /// Whether nobody wanted the output any more.
+    pub(super) fn is_gone(&self) -> bool {
+        self.gone
     }
 
     /// The limit on output, for messages.
@@ -121,9 +143,17 @@ impl Caller for Exchange<'_> {
     fn input(&mut self, deadline: Option<Instant>) -> Result<&[u8], Abort> {
         match &mut self.input {
             Input::Whole { rest, .. } => Ok(rest),
-            Input::Streamed { source, piece, taken } => {
-                if *taken >= piece.len() {
+            Input::Streamed { source, piece, taken, left } => {
+                if *taken >= piece.len() && *left != Some(0) {
                     (*piece, *taken) = (source.next(deadline)?, 0);
+                    if let Some(left) = left {
+                        // What is shorter than it said is not whole: nobody is to take it for that.
+                        if piece.is_empty() {
+                            return Err(Abort::Gone);
+                        }
+                        piece.truncate(usize::try_from(*left).unwrap_or(usize::MAX));
+                        *left -= piece.len() as u64;
+                    }
                 }
                 Ok(piece.get(*taken..).unwrap_or_default())
             }
@@ -138,14 +168,16 @@ impl Caller for Exchange<'_> {
     }
 
     fn room(&mut self, length: usize) -> Result<&mut Vec<u8>, Abort> {
-        let after = self.sent.saturating_add(self.output.len() as u64).saturating_add(length as u64);
+        let after = self.sent + (self.output.len() - self.before) as u64 + length as u64;
         if after > self.most_output { Err(Abort::TooMuchOutput) } else { Ok(self.output) }
     }
 
     fn appended(&mut self, deadline: Option<Instant>) -> Result<(), Abort> {
         if let Some(sink) = &mut self.sink {
             self.sent += self.output.len() as u64;
-            sink.take(self.output, deadline)?;
+            let taken = sink.take(self.output, deadline);
+            self.gone |= taken == Err(Abort::Gone);
+            taken?;
             self.output.clear();
         }
         Ok(())

@@ -3,13 +3,16 @@
 use super::error::{CallError, HostFailure};
 use super::exchange::{Exchange, Sink, Source};
 use super::limits::Limits;
-use super::workers::Workers;
+use super::running::{Made, Task};
+use super::shared::Shared;
+use super::workers::{Job, Workers};
 use super::{Output, Pool};
 use crate::calls::Requests;
 use futures_channel::oneshot;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -20,6 +23,7 @@ pub struct Call<T> {
     answer: Option<oneshot::Receiver<Result<T, CallError>>>,
     refused: Option<CallError>,
     requests: Arc<Requests>,
+    shared: Weak<Shared>,
 }
 
 impl<T> Future for Call<T> {
@@ -45,19 +49,39 @@ impl<T> Drop for Call<T> {
     fn drop(&mut self) {
         if self.answer.is_some() {
             self.requests.cancel();
+            if let Some(shared) = self.shared.upgrade() {
+                shared.tell_of_cancelling();
+            }
         }
     }
 }
 
 impl Pool {
-    /// Makes a call on a thread of the pool's own. No runtime is needed; any may poll the future.
+    /// Makes a call on a thread of the pool's own. No runtime is needed; any may poll the future. The call is
+    /// under way when this returns. It ends when the future is dropped, whatever its guest does; a
+    /// function of the host or a source that is waiting meanwhile is not disturbed.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/documentation/surroundings.rs"));
+    /// use coracle_tender::pool::{Limits, Pool};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let Some(snapshot) = snapshot("handler-echo") else { return Ok(()) };
+    /// let pool = Pool::builder(snapshot).build()?;
+    /// let (one, two) = (pool.call_async("one", Limits::new()), pool.call_async("two", Limits::new()));
+    /// futures_executor::block_on(async {
+    ///     assert_eq!(two.await?.bytes, b"two");
+    ///     assert_eq!(one.await?.bytes, b"one");
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
     pub fn call_async(&self, input: impl AsRef<[u8]> + Send + 'static, limits: Limits) -> Call<Output> {
-        let (start, limits) = (Instant::now(), limits.or(self.shared.limits));
-        self.submit(start, limits, false, move |shared, start, limits, requests| {
+        self.submit(Instant::now(), limits.or(self.shared.limits), false, move |shared, task| {
             let mut output = Vec::new();
-            let exchange = Exchange::new(input.as_ref(), &mut output, limits.output, &shared.functions);
-            let diagnostics = shared.call(start, limits, Some(requests), exchange)?;
-            Ok(Output { bytes: output, diagnostics })
+            let exchange = Exchange::new(input.as_ref(), &mut output, task.limits.output, &shared.functions);
+            let made = shared.call(&task, exchange);
+            made.map(|diagnostics| Output { bytes: output, diagnostics })
         })
     }
 
@@ -69,42 +93,53 @@ impl Pool {
         mut sink: impl Sink + 'static,
         limits: Limits,
     ) -> Call<Vec<u8>> {
-        let (start, limits) = (Instant::now(), limits.or(self.shared.limits));
-        self.submit(start, limits, false, move |shared, start, limits, requests| {
+        self.submit(Instant::now(), limits.or(self.shared.limits), false, move |shared, task| {
             let mut output = Vec::new();
-            let exchange =
-                Exchange::streamed(&mut source, &mut sink, &mut output, limits.output, &shared.functions);
-            shared.call(start, limits, Some(requests), exchange)
+            let most = task.limits.output;
+            let exchange = Exchange::streamed(&mut source, &mut sink, &mut output, most, &shared.functions);
+            shared.call(&task, exchange)
         })
     }
 
-    /// Has a call made, or one that is `urgent`, as it has an instance already, go on.
+    /// Has a call made, or one that is `urgent`, as it has begun and has an instance, go on.
     pub(super) fn submit<T: Send + 'static>(
         &self,
         start: Instant,
         limits: Limits,
         urgent: bool,
-        call: impl FnOnce(&super::Shared, Instant, &Limits, &Arc<Requests>) -> Result<T, CallError>
-        + Send
-        + 'static,
+        call: impl for<'s> FnOnce(&'s Shared, Task<'_>) -> Made<'s, T> + Send + 'static,
     ) -> Call<T> {
         let requests: Arc<Requests> = Arc::default();
+        let shared = Arc::downgrade(&self.shared);
+        if let Err(error) = self.shared.check_process() {
+            return Call { answer: None, refused: Some(error.into()), requests, shared };
+        }
         let (sender, answer) = oneshot::channel();
+        let deadline = limits.deadline(start);
         let theirs = Arc::clone(&requests);
-        let job = Box::new(move |shared: &super::Shared| {
-            let result = if theirs.is_cancelled() {
-                drop(call);
-                Err(CallError::Cancelled)
+        let work = Box::new(move |shared: &Shared| {
+            let now = Instant::now();
+            let made = if theirs.is_cancelled() {
+                Made::not(CallError::Cancelled)
+            } else if !urgent && deadline.is_some_and(|deadline| start < deadline && deadline <= now) {
+                Made::not(CallError::Busy(now - start))
             } else {
-                call(shared, start, &limits, &theirs)
+                let task = Task { start, limits, requests: Some(&theirs) };
+                let call = AssertUnwindSafe(|| call(shared, task));
+                catch_unwind(call).unwrap_or_else(|_| Made::not(HostFailure::Panicked))
             };
+            let Made { result, instance } = made;
             shared.counters.called(&result, start.elapsed());
             // Where nobody waits any more, the answer is dropped.
             let _ = sender.send(result);
+            // It is made clean when the answer is on its way.
+            drop(instance);
         });
-        match Workers::submit(&self.shared, job, urgent) {
-            Ok(()) => Call { answer: Some(answer), refused: None, requests },
-            Err(error) => Call { answer: None, refused: Some(HostFailure::Thread(error).into()), requests },
+        match Workers::submit(&self.shared, Job { since: Instant::now(), deadline, urgent, work }) {
+            Ok(()) => Call { answer: Some(answer), refused: None, requests, shared },
+            Err(error) => {
+                Call { answer: None, refused: Some(HostFailure::Thread(error).into()), requests, shared }
+            }
         }
     }
 }

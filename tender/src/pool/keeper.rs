@@ -1,15 +1,18 @@
 //! The thread that makes instances before they are needed, cleans those that take long, and gives back what
 //! is not needed any more.
 
-use super::Shared;
+use super::shared::Shared;
+use super::threads::spawn;
 use crate::instance::Instance;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
-use std::thread;
 use std::time::Duration;
 
 /// How often it looks for instances that nobody uses.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// How many instances wait at most to be given back.
+pub(crate) const MOST_UNWANTED: usize = 16;
 
 /// What the keeper is to do.
 #[derive(Debug, Default)]
@@ -35,11 +38,19 @@ impl Tasks {
         self.change(|list| list.dirty.push(instance));
     }
 
-    pub(super) fn discard(&self, instance: Instance) {
+    /// Has an instance given back to the host; answers it where too many wait for that already, so that
+    /// there are never many more than a pool may have.
+    pub(super) fn discard(&self, instance: Instance) -> Option<Instance> {
+        let mut too_many = None;
         self.change(|list| {
-            list.unwanted.push(instance);
             list.fill = true;
+            if list.unwanted.len() < MOST_UNWANTED {
+                list.unwanted.push(instance);
+            } else {
+                too_many = Some(instance);
+            }
         });
+        too_many
     }
 
     pub(super) fn fill(&self) {
@@ -69,9 +80,9 @@ impl Tasks {
 }
 
 /// Starts the thread. It ends with the pool.
-pub(super) fn start(shared: &Arc<Shared>) -> io::Result<thread::JoinHandle<()>> {
+pub(super) fn start(shared: &Arc<Shared>) -> io::Result<()> {
     let (tasks, shared) = (Arc::clone(&shared.tasks), Arc::downgrade(shared));
-    thread::Builder::new().name("coracle-keeper".to_owned()).spawn(move || keep(&tasks, &shared))
+    spawn("coracle-keeper", move || keep(&tasks, &shared))
 }
 
 fn keep(tasks: &Tasks, shared: &Weak<Shared>) {
@@ -80,9 +91,7 @@ fn keep(tasks: &Tasks, shared: &Weak<Shared>) {
         for instance in list.dirty {
             shared.clean(instance);
         }
-        for instance in list.unwanted {
-            shared.destroy(instance);
-        }
+        drop(list.unwanted);
         if list.fill {
             shared.fill();
         }

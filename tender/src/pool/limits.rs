@@ -3,6 +3,22 @@
 use std::time::{Duration, Instant};
 
 /// What one call may use. [`Pool::builder`](super::Pool::builder) sets what holds where a call sets nothing.
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/documentation/surroundings.rs"));
+/// use coracle_tender::pool::{CallError, Limits, Overrun, Pool};
+/// use std::time::Duration;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let Some(snapshot) = snapshot("handler-expressions") else { return Ok(()) };
+/// let pool = Pool::builder(snapshot).build()?;
+/// let limits = Limits::new().time(Duration::from_millis(20)).memory(1 << 20).output(100);
+/// let without_end = b"f(n) = if(n < 2, n, f(n - 1) + f(n - 2)); f(90)";
+/// let error = pool.call(without_end, limits).unwrap_err();
+/// assert!(matches!(error, CallError::Overran(Overrun::Time(_))));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Limits {

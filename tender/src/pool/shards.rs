@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 
 /// Instances by thread, each with the time when it was given back.
 #[derive(Debug)]
-pub(super) struct Shards(Box<[Mutex<VecDeque<(Instant, Instance)>>]>);
+pub(super) struct Shards(Box<[Mutex<Shard>]>);
+
+type Shard = VecDeque<(Instant, Instance)>;
 
 impl Shards {
     /// Room for the threads of `cpus` CPUs.
@@ -20,7 +22,7 @@ impl Shards {
         Shards((0..(2 * cpus).next_power_of_two()).map(|_| Mutex::default()).collect())
     }
 
-    fn at(&self, index: usize) -> Option<MutexGuard<'_, VecDeque<(Instant, Instance)>>> {
+    fn at(&self, index: usize) -> Option<MutexGuard<'_, Shard>> {
         let shard = self.0.get(index % self.0.len().max(1))?;
         Some(shard.lock().unwrap_or_else(PoisonError::into_inner))
     }

@@ -6,15 +6,17 @@
 //! After that, calls leave the thread alone for some time, so that long calls one after the other hold nobody
 //! up for the sum of their turns.
 
-use super::error::CallError;
+use super::error::{CallError, HostFailure};
 use super::exchange::{Exchange, Progress, Sink};
 use super::future::Call;
 use super::limits::Limits;
-use super::{Output, Pool, Shared};
-use crate::calls::{LogEntry, Requests};
+use super::running::{Made, Task, ended};
+use super::shared::{Shared, Taken};
+use super::{Output, Pool};
+use crate::calls::{Caller, LogEntry};
 use crate::instance::{End, Instance};
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 /// For how long no call begins on its caller's thread after one was paused there.
@@ -70,129 +72,155 @@ struct Work<I> {
     output: Vec<u8>,
     progress: Progress,
     /// In which it was begun.
-    paused: Option<Instance>,
+    paused: Option<Paused>,
+}
+
+/// An instance that is in the middle of a call. The pool lives as long as this, as it does while a call is
+/// made; it has the instance back when this is dropped.
+#[derive(Debug)]
+struct Paused {
+    pool: Pool,
+    instance: Option<Instance>,
+}
+
+impl Drop for Paused {
+    fn drop(&mut self) {
+        let Some(instance) = self.instance.take() else { return };
+        let shared = &self.pool.shared;
+        // What a child of a fork has of it is only given back to the host.
+        if shared.check_process().is_ok() {
+            drop(shared.taken(instance));
+        }
+    }
 }
 
 impl Pool {
     /// Begins a call on this thread, which it holds up for a millisecond at most. No runtime is needed.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/documentation/surroundings.rs"));
+    /// use coracle_tender::pool::{Begun, Limits, Pool};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let Some(snapshot) = snapshot("handler-echo") else { return Ok(()) };
+    /// let pool = Pool::builder(snapshot).build()?;
+    /// let output = match pool.begin("Hello", Limits::new()) {
+    ///     Begun::Ended(result) => result?,
+    ///     Begun::Going(going) => futures_executor::block_on(going.finish())?,
+    /// };
+    /// assert_eq!(output.bytes, b"Hello");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn begin<I: AsRef<[u8]> + Send + 'static>(&self, input: I, limits: Limits) -> Begun<I> {
         let (start, limits) = (Instant::now(), limits.or(self.shared.limits));
         let work = Work { input, output: Vec::new(), progress: Progress::default(), paused: None };
         let mut going = Going { pool: self.clone(), start, limits, work };
         let shared = &self.shared;
+        if let Err(error) = shared.check_process() {
+            return Begun::Ended(Err(error.into()));
+        }
+        // Those who wait already get what is given back.
         if shared.lengths.are_long(start) || shared.are_waiting() {
             return Begun::Going(going);
         }
-        let Some(instance) = shared.idle.take() else { return Begun::Going(going) };
-        let result = match shared.limited(instance, &limits) {
-            Ok(instance) => shared.first_turn(instance, start, &limits, &mut going.work),
-            Err(error) => Some(Err(error)),
-        };
-        let Some(result) = result else {
-            shared.lengths.was_long();
-            return Begun::Going(going);
-        };
-        shared.counters.called(&result, start.elapsed());
-        let output = std::mem::take(&mut going.work.output);
-        Begun::Ended(result.map(|diagnostics| Output { bytes: output, diagnostics }))
+        let Some(taken) = shared.take_ready() else { return Begun::Going(going) };
+        let task = Task { start, limits, requests: None };
+        match shared.first_turn(taken, &task, &mut going.work) {
+            Turn::Over(taken) => {
+                shared.lengths.was_long();
+                going.work.paused = Some(Paused { pool: self.clone(), instance: taken.keep() });
+                Begun::Going(going)
+            }
+            Turn::Ended(Made { result, instance: _clean }) => {
+                shared.counters.called(&result, start.elapsed());
+                let bytes = std::mem::take(&mut going.work.output);
+                Begun::Ended(result.map(|diagnostics| Output { bytes, diagnostics }))
+            }
+        }
     }
 }
 
 impl<I: AsRef<[u8]> + Send + 'static> Going<I> {
     /// Goes on with the call on a thread of the pool.
-    pub fn finish(mut self) -> Call<Output> {
-        let urgent = self.work.paused.is_some();
-        let pool = self.pool.clone();
-        pool.submit(self.start, self.limits, urgent, move |shared, start, limits, requests| {
-            let diagnostics = shared.go_on(start, limits, requests, &mut self.work, None)?;
-            Ok(Output { bytes: std::mem::take(&mut self.work.output), diagnostics })
+    pub fn finish(self) -> Call<Output> {
+        let Going { pool, start, limits, mut work } = self;
+        let urgent = work.paused.is_some();
+        pool.submit(start, limits, urgent, move |shared, task| {
+            let made = shared.go_on(&task, &mut work, None);
+            made.map(|diagnostics| Output { bytes: work.output, diagnostics })
         })
     }
 
     /// The same, with output that goes away as it comes, beginning with what was put out so far. The answer
     /// is what the guest wrote to standard error.
-    pub fn stream(mut self, mut sink: impl Sink + 'static) -> Call<Vec<u8>> {
-        let urgent = self.work.paused.is_some();
-        let pool = self.pool.clone();
-        pool.submit(self.start, self.limits, urgent, move |shared, start, limits, requests| {
-            shared.go_on(start, limits, requests, &mut self.work, Some(&mut sink))
+    pub fn stream(self, mut sink: impl Sink + 'static) -> Call<Vec<u8>> {
+        let Going { pool, start, limits, mut work } = self;
+        let urgent = work.paused.is_some();
+        pool.submit(start, limits, urgent, move |shared, task| {
+            shared.go_on(&task, &mut work, Some(&mut sink))
         })
     }
 }
 
-impl<I: AsRef<[u8]> + Send + 'static> Drop for Going<I> {
-    fn drop(&mut self) {
-        if let Some(instance) = self.work.paused.take() {
-            self.pool.shared.discard(instance);
-        }
-    }
+/// What became of a call in its first turn.
+enum Turn<'s> {
+    Ended(Made<'s, Vec<u8>>),
+    /// It has not ended.
+    Over(Taken<'s>),
 }
 
 impl Shared {
-    /// Runs the guest for its first turn. Nothing when it has not ended.
-    fn first_turn<I: AsRef<[u8]>>(
-        &self,
-        mut instance: Instance,
-        start: Instant,
-        limits: &Limits,
+    /// Runs the guest for its first turn.
+    fn first_turn<'s, I: AsRef<[u8]>>(
+        &'s self,
+        mut taken: Taken<'s>,
+        task: &Task<'_>,
         work: &mut Work<I>,
-    ) -> Option<Result<Vec<u8>, CallError>> {
-        let mut exchange =
-            Exchange::new(work.input.as_ref(), &mut work.output, limits.output, &self.functions);
+    ) -> Turn<'s> {
+        let Some(instance) = taken.instance() else {
+            return Turn::Ended(Made::not(HostFailure::Unexpected));
+        };
+        if let Err(error) = instance.limit_heap(task.limits.memory) {
+            return Turn::Ended(Made::not(HostFailure::Limit(error)));
+        }
+        let most = task.limits.output;
+        let mut exchange = Exchange::new(work.input.as_ref(), &mut work.output, most, &self.functions);
         let log = &mut |entry: &LogEntry<'_>| self.log(entry);
-        match instance.begin_call(&mut exchange, log, limits.deadline(start), start) {
+        match instance.begin_call(&mut exchange, log, task.deadline(), task.start) {
             End::Paused => {
                 work.progress = exchange.progress();
-                work.paused = Some(instance);
-                None
+                Turn::Over(taken)
             }
-            end => Some(self.ended(instance, end, limits, exchange)),
+            end => Turn::Ended(ended(taken, end, &task.limits, exchange)),
         }
     }
 
-    /// Goes on with a call, or begins it where that has not happened.
+    /// Goes on with a call, or makes it where it has not begun.
     fn go_on<I: AsRef<[u8]>>(
         &self,
-        start: Instant,
-        limits: &Limits,
-        requests: &Arc<Requests>,
+        task: &Task<'_>,
         work: &mut Work<I>,
-        mut sink: Option<&mut dyn Sink>,
-    ) -> Result<Vec<u8>, CallError> {
-        let deadline = limits.deadline(start);
-        let (mut instance, begun) = match work.paused.take() {
-            Some(instance) => (instance, true),
-            None => (self.limited(self.take(start, deadline)?, limits)?, false),
-        };
-        let mut sent = 0;
-        if let Some(sink) = &mut sink
-            && !work.output.is_empty()
-        {
-            sent = work.output.len() as u64;
-            if let Err(abort) = sink.take(&mut work.output, deadline) {
-                let error = self.bad_end(&instance, &abort.into(), limits, 0, Vec::new());
-                self.discard(instance);
-                return Err(error);
-            }
-            work.output.clear();
-        }
+        sink: Option<&mut dyn Sink>,
+    ) -> Made<'_, Vec<u8>> {
+        let paused = work.paused.take().and_then(|mut paused| paused.instance.take());
         let progress = std::mem::take(&mut work.progress);
-        let exchange = Exchange::new(work.input.as_ref(), &mut work.output, limits.output, &self.functions);
-        let mut exchange = exchange.going_on(progress, sent);
+        let most = task.limits.output;
+        let exchange = Exchange::new(work.input.as_ref(), &mut work.output, most, &self.functions);
+        let mut exchange = exchange.going_on(progress);
         if let Some(sink) = sink {
             exchange = exchange.into_sink(sink);
         }
+        let Some(instance) = paused else { return self.call(task, exchange) };
+        let mut taken = self.taken(instance);
+        if !exchange.output.is_empty()
+            && let Err(abort) = exchange.appended(task.deadline())
+        {
+            return ended(taken, abort.into(), &task.limits, exchange);
+        }
+        let Some(instance) = taken.instance() else { return Made::not(HostFailure::Unexpected) };
         let log = &mut |entry: &LogEntry<'_>| self.log(entry);
-        let end = if begun {
-            instance.finish_call(&mut exchange, log, deadline, Some(requests))
-        } else {
-            instance.call(&mut exchange, log, deadline, Some(requests))
-        };
-        self.ended(instance, end, limits, exchange)
-    }
-
-    /// Whether calls wait for an instance: then it is their turn first.
-    fn are_waiting(&self) -> bool {
-        *self.waiting.lock().unwrap_or_else(std::sync::PoisonError::into_inner) > 0
+        let end = instance.finish_call(&mut exchange, log, task.deadline(), task.requests);
+        ended(taken, end, &task.limits, exchange)
     }
 }

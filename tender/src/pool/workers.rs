@@ -1,14 +1,17 @@
 //! Threads that make calls for callers which do not block.
 //!
 //! There are as many as CPUs, and more when work waits although they are busy: a guest that runs long holds
-//! up nobody for more than a moment. Calls that are to go on in an instance that they have come first: others
-//! may wait for that. So that all threads never wait for instances of calls that wait for a thread, only as
-//! many run others as there may be instances, and there may be as many again.
+//! up nobody for more than a moment. One thread more watches what waits, while something does.
+//!
+//! Calls that are to go on in an instance that they have come first: others may wait for that. Other work has
+//! never more threads than there are instances, and calls that go on may have further ones: so it does not
+//! happen that all threads wait for instances of calls that wait for a thread.
 
-use super::Shared;
+use super::shared::Shared;
+use super::threads::spawn;
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
-use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long work waits before it gets a further thread.
@@ -16,34 +19,132 @@ const PATIENCE: Duration = Duration::from_millis(1);
 /// How long a thread stays that has no work.
 const IDLE: Duration = Duration::from_secs(10);
 
-/// A piece of work that came at some time.
-type Waiting = (Instant, Job);
-
 /// A piece of work.
-pub(super) type Job = Box<dyn FnOnce(&Shared) + Send>;
+pub(super) struct Job {
+    pub(super) since: Instant,
+    /// When it is to be done even without a thread of its own: it ends at once then.
+    pub(super) deadline: Option<Instant>,
+    /// Whether it has an instance, for which others may wait.
+    pub(super) urgent: bool,
+    pub(super) work: Box<dyn FnOnce(&Shared) + Send>,
+}
+
+impl Job {
+    /// Does it. A panic in what the caller has given ends this piece of work and not the thread.
+    fn run(self, shared: &Shared) {
+        let work = self.work;
+        // What the work leaves behind when it unwinds, it gives back itself.
+        let _ = catch_unwind(AssertUnwindSafe(|| work(shared)));
+    }
+}
 
 /// The threads and their work.
-#[derive(Default)]
 pub(super) struct Workers {
     queue: Mutex<Queue>,
     /// Work has come, or the end.
     work: Condvar,
-    /// Work waits for a further thread.
-    pressure: Condvar,
+    /// There is something to watch, or the end.
+    watch: Condvar,
+    /// How many threads there are without delay.
+    at_once: usize,
+    most: usize,
 }
 
 #[derive(Default)]
 struct Queue {
-    jobs: VecDeque<Waiting>,
+    jobs: VecDeque<Job>,
     /// Jobs that have an instance.
-    urgent: VecDeque<Waiting>,
-    /// How many threads do a job that has had no instance.
-    ordinary: usize,
+    urgent: VecDeque<Job>,
     threads: usize,
+    /// How many of them do a job that is not urgent.
+    ordinary: usize,
+    /// How many of them do one that is.
+    going_on: usize,
     idle: usize,
-    /// Whether a thread watches how long work waits.
-    watched: bool,
+    watcher: Watcher,
     ended: bool,
+}
+
+impl Queue {
+    /// Takes out what has waited until its deadline.
+    fn take_late(&mut self, now: Instant) -> Vec<Job> {
+        let is_late = |job: &Job| job.deadline.is_some_and(|deadline| deadline <= now);
+        if !self.all().any(is_late) {
+            return Vec::new();
+        }
+        let mut late = Vec::new();
+        for jobs in [&mut self.urgent, &mut self.jobs] {
+            let (these, rest) = std::mem::take(jobs).into_iter().partition::<Vec<Job>, _>(is_late);
+            late.extend(these);
+            *jobs = rest.into();
+        }
+        late
+    }
+
+    /// All that waits.
+    fn all(&self) -> impl Iterator<Item = &Job> {
+        self.urgent.iter().chain(&self.jobs)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.urgent.is_empty() && self.jobs.is_empty()
+    }
+
+    /// Those among which `job` waits.
+    fn of_kind(&mut self, urgent: bool) -> &mut VecDeque<Job> {
+        if urgent { &mut self.urgent } else { &mut self.jobs }
+    }
+
+    /// How many threads may begin with work that is not urgent.
+    fn room(&self, most: usize) -> usize {
+        most.saturating_sub(self.ordinary)
+    }
+
+    /// How many jobs need nothing but a thread.
+    fn ready(&self, most: usize) -> usize {
+        self.urgent.len() + self.jobs.len().min(self.room(most))
+    }
+
+    /// The job to do next.
+    fn first(&self, most: usize) -> Option<&Job> {
+        self.urgent.front().or_else(|| if self.room(most) > 0 { self.jobs.front() } else { None })
+    }
+
+    /// Takes that.
+    fn take(&mut self, most: usize) -> Option<Job> {
+        if let Some(job) = self.urgent.pop_front() {
+            self.going_on += 1;
+            return Some(job);
+        }
+        if self.room(most) == 0 {
+            return None;
+        }
+        let job = self.jobs.pop_front()?;
+        self.ordinary += 1;
+        Some(job)
+    }
+
+    /// A thread has done what it took.
+    fn did(&mut self, urgent: bool) {
+        let count = if urgent { &mut self.going_on } else { &mut self.ordinary };
+        *count = count.saturating_sub(1);
+    }
+
+    /// How many threads there may be.
+    fn most_threads(&self, most: usize) -> usize {
+        most + self.going_on + self.urgent.len()
+    }
+}
+
+/// What the thread does that watches.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+enum Watcher {
+    #[default]
+    Absent,
+    /// It waits for work to watch.
+    Waits,
+    /// It looks again then.
+    Sleeps(Instant),
 }
 
 impl std::fmt::Debug for Workers {
@@ -52,29 +153,11 @@ impl std::fmt::Debug for Workers {
     }
 }
 
-impl Queue {
-    /// The job to do next. Of those that need an instance no more are done at once than `most`.
-    fn take(&mut self, most: usize) -> Option<(Job, bool)> {
-        if let Some((_, job)) = self.urgent.pop_front() {
-            return Some((job, true));
-        }
-        if self.ordinary >= most {
-            return None;
-        }
-        let (_, job) = self.jobs.pop_front()?;
-        self.ordinary += 1;
-        Some((job, false))
-    }
-
-    /// Since when the job waits that is to be done next.
-    fn oldest(&self, most: usize) -> Option<Instant> {
-        let ordinary = if self.ordinary < most { self.jobs.front() } else { None };
-        let next = self.urgent.front().or(ordinary);
-        next.map(|(since, _)| *since)
-    }
-}
-
 impl Workers {
+    pub(super) fn new(at_once: usize, most: usize) -> Workers {
+        Workers { queue: Mutex::default(), work: Condvar::new(), watch: Condvar::new(), at_once, most }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -88,47 +171,75 @@ impl Workers {
         };
         drop(jobs);
         self.work.notify_all();
-        self.pressure.notify_all();
+        self.watch.notify_all();
     }
 
-    /// Has a job done, before others if it is `urgent`.
-    pub(super) fn submit(shared: &Arc<Shared>, job: Job, urgent: bool) -> std::io::Result<()> {
+    /// Has a job done.
+    pub(super) fn submit(shared: &Arc<Shared>, job: Job) -> std::io::Result<()> {
         let workers = &shared.workers;
         let mut queue = workers.lock();
-        let jobs = if urgent { &mut queue.urgent } else { &mut queue.jobs };
-        jobs.push_back((Instant::now(), job));
-        if queue.idle > 0 {
+        let (urgent, deadline, since) = (job.urgent, job.deadline, job.since);
+        queue.of_kind(urgent).push_back(job);
+        let has_room = urgent || queue.jobs.len() <= queue.room(workers.most);
+        let look = workers.next_look(&queue, has_room.then_some(since), deadline);
+        // A thread that was told of work counts as idle until it has taken it.
+        if has_room && queue.ready(workers.most) <= queue.idle {
             drop(queue);
             workers.work.notify_one();
-        } else if queue.threads < shared.cpus.min(shared.most) {
-            queue.threads += 1;
-            drop(queue);
-            workers.start(shared)?;
-        } else if !queue.watched && queue.threads < 2 * shared.most {
-            queue.watched = true;
-            drop(queue);
-            let shared = Arc::downgrade(shared);
-            spawn("coracle-watcher", move || watch(&shared))?;
-        } else {
-            drop(queue);
-            workers.pressure.notify_one();
+            return Ok(());
+        }
+        if has_room && queue.threads < workers.at_once {
+            match start(shared, &mut queue) {
+                Ok(()) => return Ok(()),
+                Err(error) if queue.threads == 0 => {
+                    let job = queue.of_kind(urgent).pop_back();
+                    drop(queue);
+                    drop(job);
+                    return Err(error);
+                }
+                // Those that there are will do it.
+                Err(_) => {}
+            }
+        }
+        match (queue.watcher, look) {
+            (_, None) => {}
+            (Watcher::Absent, Some(_)) => {
+                let shared = Arc::downgrade(shared);
+                queue.watcher = Watcher::Waits;
+                if spawn("coracle-watcher", move || watch(&shared)).is_err() {
+                    queue.watcher = Watcher::Absent;
+                }
+            }
+            (Watcher::Sleeps(until), Some(look)) if until <= look => {}
+            _ => workers.watch.notify_one(),
         }
         Ok(())
     }
 
-    /// Starts a thread that has been counted already.
-    fn start(&self, shared: &Arc<Shared>) -> std::io::Result<()> {
-        let weak = Arc::downgrade(shared);
-        spawn("coracle-worker", move || work(&weak)).inspect_err(|_| self.lock().threads -= 1)
+    /// When the watcher has to look at a job that waits: at its deadline, and before that where a further
+    /// thread would do it, for which it waits `since` then.
+    fn next_look(&self, queue: &Queue, since: Option<Instant>, deadline: Option<Instant>) -> Option<Instant> {
+        let more = queue.threads < queue.most_threads(self.most);
+        let impatient = since.filter(|_| more).map(|since| since + PATIENCE);
+        [impatient, deadline].into_iter().flatten().min()
     }
 
-    /// The next job, and whether it is urgent; none when there is no more to do for this thread. `done` says
-    /// that it has just done one that was not.
-    fn next(&self, most: usize, done: bool) -> Option<(Job, bool)> {
+    /// When the watcher has to look next.
+    fn look(&self, queue: &Queue) -> Option<Instant> {
+        let since = queue.first(self.most).map(|job| job.since);
+        let deadline = queue.all().filter_map(|job| job.deadline).min();
+        self.next_look(queue, since, deadline)
+    }
+
+    /// The next job, or none when there is no more to do for this thread. `did` says that it has done one,
+    /// and whether that was urgent.
+    fn next(&self, did: Option<bool>) -> Option<Job> {
         let mut queue = self.lock();
-        queue.ordinary -= usize::from(done);
+        if let Some(urgent) = did {
+            queue.did(urgent);
+        }
         loop {
-            if let Some(job) = queue.take(most) {
+            if let Some(job) = queue.take(self.most) {
                 return Some(job);
             }
             if queue.ended {
@@ -139,7 +250,7 @@ impl Workers {
             let (again, waited) = self.work.wait_timeout(queue, IDLE).unwrap_or_else(PoisonError::into_inner);
             queue = again;
             queue.idle -= 1;
-            if waited.timed_out() && queue.oldest(most).is_none() {
+            if waited.timed_out() && queue.ready(self.most) == 0 {
                 queue.threads -= 1;
                 return None;
             }
@@ -147,58 +258,68 @@ impl Workers {
     }
 }
 
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
-    thread::Builder::new().name(name.to_owned()).stack_size(STACK).spawn(run).map(drop)
+/// Starts one more thread.
+fn start(shared: &Arc<Shared>, queue: &mut Queue) -> std::io::Result<()> {
+    let weak = Arc::downgrade(shared);
+    spawn("coracle-worker", move || work(&weak))?;
+    queue.threads += 1;
+    Ok(())
 }
 
-/// The bytes of stack that a thread gets: crash reports take some.
-const STACK: usize = 1 << 20;
-
 fn work(shared: &Weak<Shared>) {
-    let mut done = false;
+    let mut did = None;
     loop {
         // While a thread waits it must not keep the pool alive.
-        let known = shared.upgrade().map(|shared| (Arc::clone(&shared.workers), shared.most));
-        let Some((workers, most)) = known else { return };
-        let Some((job, urgent)) = workers.next(most, done) else { return };
+        let Some(workers) = shared.upgrade().map(|shared| Arc::clone(&shared.workers)) else { return };
+        let Some(job) = workers.next(did) else { return };
+        did = Some(job.urgent);
         let Some(shared) = shared.upgrade() else { return };
-        job(&shared);
-        done = !urgent;
+        job.run(&shared);
     }
 }
 
-/// Adds threads while work waits for long.
+/// Adds threads while work waits for long, and ends work that has waited until its deadline.
 fn watch(shared: &Weak<Shared>) {
+    let Some(workers) = shared.upgrade().map(|shared| Arc::clone(&shared.workers)) else { return };
+    let mut queue = workers.lock();
     loop {
-        let known = shared.upgrade().map(|shared| (Arc::clone(&shared.workers), shared.most));
-        let Some((workers, most)) = known else { return };
-        let mut queue = workers.lock();
-        match queue.oldest(most).map(|since| since.elapsed()) {
+        if queue.ended {
+            queue.watcher = Watcher::Absent;
+            return;
+        }
+        let now = Instant::now();
+        let late = queue.take_late(now);
+        let most = workers.most;
+        let impatient = queue.first(most).is_some_and(|job| now >= job.since + PATIENCE);
+        let more = impatient && queue.ready(most) > queue.idle && queue.threads < queue.most_threads(most);
+        if more || !late.is_empty() {
+            drop(queue);
+            let Some(shared) = shared.upgrade() else { return };
+            late.into_iter().for_each(|job| job.run(&shared));
+            queue = workers.lock();
+            if more {
+                // Where there is no thread to be had, work waits for those that there are.
+                let _ = start(&shared, &mut queue);
+            }
+        }
+        let wait = match workers.look(&queue) {
             None => {
-                let (again, waited) =
-                    workers.pressure.wait_timeout(queue, IDLE).unwrap_or_else(PoisonError::into_inner);
-                queue = again;
-                if queue.ended || waited.timed_out() && queue.oldest(most).is_none() {
-                    queue.watched = false;
-                    return;
-                }
+                queue.watcher = Watcher::Waits;
+                IDLE
             }
-            Some(waited) if waited < PATIENCE => {
-                drop(queue);
-                thread::sleep(PATIENCE - waited);
+            Some(look) => {
+                // One more thread for each moment of patience.
+                let now = Instant::now();
+                let look = if look <= now { now + PATIENCE } else { look };
+                queue.watcher = Watcher::Sleeps(look);
+                look.saturating_duration_since(now)
             }
-            Some(_) => {
-                let more = shared.upgrade().filter(|_| queue.idle == 0 && queue.threads < 2 * most);
-                if more.is_some() {
-                    queue.threads += 1;
-                }
-                drop(queue);
-                if let Some(shared) = more {
-                    // Where there is no thread to be had, work waits for those that there are.
-                    let _ = workers.start(&shared);
-                }
-                thread::sleep(PATIENCE);
-            }
+        };
+        let (again, waited) = workers.watch.wait_timeout(queue, wait).unwrap_or_else(PoisonError::into_inner);
+        queue = again;
+        if waited.timed_out() && queue.watcher == Watcher::Waits && queue.is_empty() {
+            queue.watcher = Watcher::Absent;
+            return;
         }
     }
 }

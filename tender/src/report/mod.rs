@@ -189,10 +189,13 @@ impl Serialize for Hex {
 }
 
 impl Report {
-    /// What happened, in one line.
+    /// What happened, in one line: of a panic's message the first.
     #[must_use]
-    pub fn summary(&self) -> &str {
-        &self.headline
+    pub fn summary(&self) -> String {
+        match self.message.as_deref().and_then(|message| message.lines().next()) {
+            Some(line) => format!("{} {line}", self.headline),
+            None => self.headline.clone(),
+        }
     }
 
     /// The exit status for it, see `coracle_hypercall::exit`.

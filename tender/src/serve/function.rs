@@ -9,10 +9,10 @@ use crate::image::{Image, ImageError};
 use crate::instance::Config;
 use crate::kvm::Host;
 use crate::pool::{HostFailure, Pool};
+use crate::runnable::Runnable;
 use crate::snapshot::{Said, Snapshot, SnapshotError, TakeError};
 use coracle_hypercall::note::Program;
 use std::ffi::OsString;
-use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -110,26 +110,26 @@ impl Function {
         metrics: &Metrics,
     ) -> Result<Function, FunctionError> {
         let path = settings.program.clone();
-        let is_snapshot = File::open(&path).is_ok_and(|file| Snapshot::is_one(&file).unwrap_or_default());
         let name = settings.route.to_string();
-        let (snapshot, origin) = if is_snapshot {
-            for (asked, what) in [
-                (fresh, "whose layout is decided (--fresh-layout)"),
-                (settings.memory.is_some(), "whose memory is decided (--mem)"),
-                (!settings.arguments.is_empty(), "whose arguments are decided"),
-            ] {
-                if asked {
-                    return Err(FunctionError::Fixed { path, what });
+        let (snapshot, origin) = match Runnable::open(&path)? {
+            Runnable::Snapshot(file) => {
+                for (asked, what) in [
+                    (fresh, "whose layout is decided (--fresh-layout)"),
+                    (settings.memory.is_some(), "whose memory is decided (--mem)"),
+                    (!settings.arguments.is_empty(), "whose arguments are decided"),
+                ] {
+                    if asked {
+                        return Err(FunctionError::Fixed { path, what });
+                    }
                 }
+                let memory = Snapshot::from_file(host, file, &path)?.into_memory();
+                (memory.map_err(|cause| FunctionError::Memory { path: path.clone(), cause })?, None)
             }
-            let snapshot = Snapshot::open(host, &path)?;
-            let memory = snapshot.into_memory();
-            (memory.map_err(|cause| FunctionError::Memory { path: path.clone(), cause })?, None)
-        } else {
-            let image = Arc::new(Image::open(&path)?);
-            let (snapshot, said) = take(host, &image, &settings)?;
-            say(log, &name, &said);
-            (snapshot, fresh.then(|| (Arc::clone(host), image)))
+            Runnable::Image(image) => {
+                let (snapshot, said) = take(host, &image, &settings)?;
+                say(log, &name, &said);
+                (snapshot, fresh.then(|| (Arc::clone(host), image)))
+            }
         };
         let program = snapshot.program();
         let pool = pool(snapshot, &settings, ready, &name, log)?;

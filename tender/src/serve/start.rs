@@ -9,6 +9,7 @@ use super::metrics::Metrics;
 use super::options::Options;
 use super::reactor::Reactor;
 use crate::kvm::{Host, HostError};
+use crate::pool::MOST_UNWANTED;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -154,7 +155,9 @@ fn serve(settings: Settings, connections: usize, log: &Log) -> Result<u8, ServeE
 /// How many connections there may be.
 fn connections(settings: &Settings) -> Result<usize, ServeError> {
     let limit = raise_limit();
-    let instances: u64 = settings.functions.iter().map(|function| u64::from(function.instances)).sum();
+    // Beyond those that work there are some that are being given back.
+    let of_one = |instances: u32| u64::from(instances) + MOST_UNWANTED as u64;
+    let instances: u64 = settings.functions.iter().map(|function| of_one(function.instances)).sum();
     // With --fresh-layout, old instances may still answer when there are new ones.
     let copies = if settings.fresh_layout.is_some() { 2 } else { 1 };
     let taken = copies * 2 * instances + OTHERS;

@@ -1,6 +1,5 @@
 //! The memory of a snapshot, shared by all instances that are made of it.
 
-use super::format::Run;
 use crate::memory::{Copying, Reservation, words};
 use crate::paging::{EntryMemory, from_bits};
 use coracle_hypercall::memory::PAGE;
@@ -10,16 +9,19 @@ use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use x86_64::structures::paging::page_table::PageTableEntry;
+use zerocopy::FromZeros;
 
-/// Pages in a file, and copies of them to compare with and to copy from.
+/// Memory in a file, and copies of its pages to compare with and to copy from.
 ///
 /// An instance maps the file. The tender itself never touches that mapping of a file that somebody may
 /// cut: it reads the pages that it needs once, by position, and keeps them.
 #[derive(Debug)]
 pub(crate) struct Base {
     file: File,
+    offset: u64,
     size: u64,
-    runs: Vec<Placed>,
+    /// Where the last page ends that is not zero.
+    end: u64,
     /// What [`page`](Self::page) hands out.
     copies: Reservation,
     /// Which pages have been copied; `None` where the copies are the file itself, sealed.
@@ -27,34 +29,21 @@ pub(crate) struct Base {
     loading: Mutex<()>,
 }
 
-/// A run, and where its pages are in the file.
-#[derive(Debug, Clone, Copy)]
-struct Placed {
-    first: u64,
-    count: u64,
-    offset: u64,
-}
-
 impl Base {
-    /// The memory of `size` bytes whose `runs` are in the file, from `offset` on. They ascend within the
-    /// memory. `sealed` says that the file can neither be changed nor cut.
-    pub(crate) fn new(file: File, sealed: bool, size: u64, offset: u64, runs: &[Run]) -> io::Result<Base> {
-        let mut at = offset;
-        let mut placed = Vec::with_capacity(runs.len());
-        for run in runs {
-            placed.push(Placed { first: run.first, count: run.count, offset: at });
-            at += run.count * PAGE;
-        }
-        let copies = Reservation::new(size)?;
-        copies.open()?;
-        if sealed {
-            for run in &placed {
-                let (from, length) = (run.first * PAGE, run.count * PAGE);
-                copies.map(from, length, &file, run.offset, libc::PROT_READ, libc::MAP_SHARED)?;
-            }
-        }
-        let loaded = (!sealed).then(|| (0..words(size)).map(|_| AtomicU64::new(0)).collect());
-        Ok(Base { file, size, runs: placed, copies, loaded, loading: Mutex::new(()) })
+    /// The memory of `size` bytes which the file has from `offset` on, of which nothing lies beyond `end`.
+    /// `sealed` says that the file can neither be changed nor cut.
+    pub(crate) fn new(file: File, sealed: bool, offset: u64, size: u64, end: u64) -> io::Result<Base> {
+        let copies = if sealed {
+            Reservation::of_file(&file, offset, size, libc::PROT_READ, libc::MAP_SHARED)?
+        } else {
+            let copies = Reservation::new(size)?;
+            copies.open()?;
+            copies
+        };
+        // Zeros that cost nothing until they are touched, however much memory the file names.
+        let loaded = (!sealed).then(|| <[AtomicU64]>::new_box_zeroed_with_elems(words(size))).transpose();
+        let loaded = loaded.map_err(|_| io::ErrorKind::OutOfMemory)?;
+        Ok(Base { file, offset, size, end, copies, loaded, loading: Mutex::new(()) })
     }
 
     /// The bytes of memory.
@@ -62,9 +51,9 @@ impl Base {
         self.size
     }
 
-    /// Where the last page ends that is in the file.
+    /// Where the last page ends that is not zero.
     pub(crate) fn end(&self) -> u64 {
-        self.runs.last().map_or(0, |run| (run.first + run.count) * PAGE)
+        self.end
     }
 
     /// How the tender gets at the memory of an instance.
@@ -74,14 +63,8 @@ impl Base {
 
     /// Address space with this memory, of which every page that is written becomes a copy.
     pub(crate) fn map(&self) -> io::Result<Reservation> {
-        let reservation = Reservation::new(self.size)?;
-        reservation.open()?;
         let rights = libc::PROT_READ | libc::PROT_WRITE;
-        for run in &self.runs {
-            let (from, length) = (run.first * PAGE, run.count * PAGE);
-            reservation.map(from, length, &self.file, run.offset, rights, libc::MAP_PRIVATE)?;
-        }
-        Ok(reservation)
+        Reservation::of_file(&self.file, self.offset, self.size, rights, libc::MAP_PRIVATE)
     }
 
     /// The bytes of a page, which stay as they are as long as this lives.
@@ -104,11 +87,10 @@ impl Base {
         Ok(page)
     }
 
-    /// Reads a page from the file. One that is in no run is zero already.
+    /// Reads a page from the file.
     fn load(&self, number: u64, to: *mut u8) -> io::Result<()> {
-        let Some(offset) = self.offset(number) else { return Ok(()) };
         let mut bytes = [0; PAGE as usize];
-        self.file.read_exact_at(&mut bytes, offset)?;
+        self.file.read_exact_at(&mut bytes, self.offset + number * PAGE)?;
         // Two threads may both find the page absent: the second finds it loaded, and writes it again.
         let _one = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(word) = self.loaded.as_ref().and_then(|loaded| loaded.get((number / 64) as usize))
@@ -120,14 +102,6 @@ impl Base {
             word.fetch_or(1 << (number % 64), Ordering::Release);
         }
         Ok(())
-    }
-
-    /// Where a page is in the file.
-    fn offset(&self, number: u64) -> Option<u64> {
-        let next = self.runs.partition_point(|run| run.first <= number);
-        let run = self.runs.get(next.checked_sub(1)?)?;
-        let index = number - run.first;
-        (index < run.count).then(|| run.offset + index * PAGE)
     }
 
     /// Eight bytes at an address within one page.

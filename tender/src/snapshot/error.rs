@@ -6,7 +6,7 @@ use crate::layout::size_down;
 use crate::memory::MemoryError;
 use coracle_hypercall::version::{AbiVersion, CURRENT};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Why no snapshot could be taken.
@@ -53,7 +53,7 @@ pub enum TakeError {
 
 /// Why a file is not run as a snapshot.
 #[derive(Debug, thiserror::Error)]
-#[error("{}: {refusal}", path.display())]
+#[error("`{}` {refusal}", path.display())]
 pub struct SnapshotError {
     /// The file.
     pub path: PathBuf,
@@ -61,11 +61,17 @@ pub struct SnapshotError {
     pub refusal: Refusal,
 }
 
+impl SnapshotError {
+    pub(super) fn new(path: &Path, refusal: Refusal) -> SnapshotError {
+        SnapshotError { path: path.to_owned(), refusal }
+    }
+}
+
 /// What is wrong with a snapshot.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
     /// The file cannot be opened or read.
-    #[error("cannot read it: {0}")]
+    #[error("cannot be read ({0}): check the path and that you may read the file")]
     Read(#[from] io::Error),
     /// It is something else.
     #[error("is not a snapshot: `coracle snapshot IMAGE -o FILE` makes one")]
@@ -87,7 +93,7 @@ pub enum Refusal {
     #[error("needs {} of memory, more than a machine can have here", size_down(*.0))]
     Memory(u64),
     /// The file ends too early, or goes on after its end.
-    #[error("is {actual} bytes long and should be {expected}: it was cut or changed")]
+    #[error("is {actual} bytes long and should be {expected}: it was cut or changed, copy it again")]
     Length {
         /// As it should be.
         expected: u64,
@@ -95,10 +101,12 @@ pub enum Refusal {
         actual: u64,
     },
     /// Its beginning was changed.
-    #[error("is damaged: its head does not have the digest that it names")]
+    #[error("is damaged: its head does not have the digest that it names; copy it again, or take it anew")]
     Head,
     /// Its pages or its image were changed.
-    #[error("is damaged: its pages or its image do not have the digest that it names")]
+    #[error(
+        "is damaged: its pages or its image do not have the digest that it names; copy it again, or take it anew"
+    )]
     Body,
     /// It contradicts itself or asks for what no image may have.
     #[error("is malformed: {0}")]

@@ -8,15 +8,17 @@
 //!                   page index      Run × run_count, by ascending page, without overlap or adjacency
 //!                   name            the path that the image had, name_length bytes
 //!   (zeros up to a multiple of 4096)
-//!   data_offset     the pages of the index, one after the other
+//!   data_offset     the guest's memory, from guest-physical address 0 on
 //!   image_offset    the image: the ELF file that the guest was made from, image_length bytes
 //! ```
 //!
-//! Pages that the index leaves out are zero. The vCPU's x87 and vector state is in the boot page
-//! (`layout::EXTENDED_OFFSET`), as `xsave` stores it in its standard form (Intel SDM volume 1, section 13.4).
-//! The header's `head_digest` is the SHA-256 digest of all
-//! before `data_offset`, with that field itself zero; it is checked when a snapshot is opened.
-//! `body_digest` is that of all from `data_offset` on, checked by `coracle snapshot verify`.
+//! Pages that the index leaves out are zero, and holes of the file where that can have some: so the memory
+//! is mapped as a whole. The vCPU's x87 and vector state is in the boot page (`layout::EXTENDED_OFFSET`), as
+//! `xsave` stores it in its standard form (Intel SDM volume 1, section 13.4).
+//!
+//! The header's `head_digest` is the SHA-256 digest of all before `data_offset`, with that field itself
+//! zero; it is checked when a snapshot is opened. `body_digest` is that of the pages of the index, one
+//! after the other, and then the image, checked by `coracle snapshot verify`.
 //!
 //! A field that is not named here is zero. A tender takes its own format version only, and a snapshot of
 //! the same CPU features, contract and backend as its own.
@@ -42,6 +44,10 @@ pub const MOST_CPUID: u32 = 64;
 pub const MOST_RUNS: u32 = 1024;
 /// The longest name in bytes.
 pub const LONGEST_NAME: u32 = 4096;
+
+/// The largest image that is taken out of a snapshot for its names. A larger one runs, and its crash reports
+/// have none.
+pub const LARGEST_NAMED_IMAGE: u64 = 1 << 30;
 
 /// A run of bytes.
 #[repr(C)]
@@ -79,9 +85,9 @@ pub struct Header {
     pub name_length: u32,
     /// Zero.
     pub reserved: u32,
-    /// Where the pages begin, a multiple of 4096.
+    /// Where the memory begins, a multiple of 4096.
     pub data_offset: u64,
-    /// How many pages there are.
+    /// How many pages the index has.
     pub page_count: u64,
     /// Where the image begins.
     pub image_offset: u64,

@@ -6,6 +6,8 @@
 //! | `take` | runs a program until it is ready and keeps what it is then |
 //! | `write` | puts that into a file |
 //! | `open` | finds it in a file and checks it |
+//! | `inspect` | shows what a file says |
+//! | `embedded` | the image within it |
 //! | `base` | its memory, shared by all instances |
 //! | `error` | why there is no snapshot |
 //!
@@ -14,12 +16,15 @@
 pub mod format;
 
 mod base;
+mod embedded;
 mod error;
+mod inspect;
 mod open;
 mod take;
 mod write;
 
 pub use error::{Refusal, ResumeError, SnapshotError, TakeError};
+pub use inspect::Inspection;
 pub use take::Said;
 
 pub(crate) use base::Base;
@@ -28,11 +33,13 @@ use crate::cpu::saved::Saved;
 use crate::image::Image;
 use crate::kvm::{Host, Tables};
 use crate::layout::{Physical, Places};
+use crate::runnable::open_file;
 use coracle_hypercall::event::EventSources;
 use coracle_hypercall::note::{Permissions, Program};
+use format::Run;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -55,6 +62,8 @@ pub struct Snapshot {
     pub(crate) subscribed: EventSources,
     /// When its monotonic clock would have read zero.
     pub(crate) clock_start: Instant,
+    /// Pages that runs write to, as the first one did.
+    hot: OnceLock<Vec<Run>>,
     name: PathBuf,
     image: OnceLock<Option<Arc<Image>>>,
     head: Head,
@@ -68,9 +77,16 @@ impl Snapshot {
     /// # Errors
     /// Why it is not run here.
     pub fn open(host: &Arc<Host>, path: &Path) -> Result<Snapshot, SnapshotError> {
-        let wrong = |refusal| SnapshotError { path: path.to_owned(), refusal };
-        let file = File::open(path).map_err(|error| wrong(error.into()))?;
-        open::open(host, file, false, None).map_err(wrong)
+        let file = open_file(path).map_err(|error| SnapshotError::new(path, error.into()))?;
+        Snapshot::from_file(host, file, path)
+    }
+
+    /// The same for a file that is open. The path is used in messages only.
+    ///
+    /// # Errors
+    /// Why it is not run here.
+    pub fn from_file(host: &Arc<Host>, file: File, path: &Path) -> Result<Snapshot, SnapshotError> {
+        open::open(host, file, false, None).map_err(|refusal| SnapshotError::new(path, refusal))
     }
 
     /// Whether a file begins as a snapshot does.
@@ -91,10 +107,11 @@ impl Snapshot {
     /// # Errors
     /// What is wrong with it.
     pub fn verify(path: &Path, progress: impl FnMut(u64, u64)) -> Result<(), SnapshotError> {
-        open::verify(path, progress).map_err(|refusal| SnapshotError { path: path.to_owned(), refusal })
+        open::verify(path, progress).map_err(|refusal| SnapshotError::new(path, refusal))
     }
 
-    /// Writes it into a file, which is replaced when all of it is written.
+    /// Writes it into a file, which is replaced when all of it is written. Only its owner may read it: it has
+    /// all that the guest had in memory.
     ///
     /// # Errors
     /// The host's.
@@ -103,7 +120,7 @@ impl Snapshot {
         let mut name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
         name.push(format!(".{}.part", std::process::id()));
         let part = directory.unwrap_or(Path::new(".")).join(name);
-        let file = OpenOptions::new().write(true).create_new(true).open(&part)?;
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part)?;
         let done =
             self.write_to(&file).and_then(|()| file.sync_all()).and_then(|()| std::fs::rename(&part, path));
         if done.is_err() {
@@ -123,6 +140,16 @@ impl Snapshot {
         take::seal(&file)?;
         open::open(&self.host, file, true, self.image.get().and_then(Option::as_ref))
             .map_err(io::Error::other)
+    }
+
+    /// Learns which pages a run writes to, from the first that is known.
+    pub(crate) fn learn_hot(&self, pages: &[u64]) {
+        self.hot.get_or_init(|| join(pages.iter().take(MOST_HOT)));
+    }
+
+    /// The pages that runs write to, as far as that is known.
+    pub(crate) fn hot(&self) -> &[Run] {
+        self.hot.get().map(Vec::as_slice).unwrap_or_default()
     }
 
     /// What kind of program it is of.
@@ -162,12 +189,32 @@ impl Snapshot {
     }
 
     fn embedded_image(&self) -> io::Result<Image> {
-        let (at, length) = (self.head.header.image_offset, self.head.header.image_length);
-        if length == 0 {
-            return Err(io::ErrorKind::NotFound.into());
+        embedded::image(&self.file, &self.head, self.name.clone())
+    }
+}
+
+/// The most pages that every new instance gets copies of before it runs.
+const MOST_HOT: usize = 256;
+
+/// Pages in ascending order as runs.
+fn join<'a>(pages: impl Iterator<Item = &'a u64>) -> Vec<Run> {
+    let mut runs: Vec<Run> = Vec::new();
+    for &page in pages {
+        match runs.last_mut() {
+            Some(last) if last.first + last.count == page => last.count += 1,
+            _ => runs.push(Run { first: page, count: 1 }),
         }
-        let file = take::memory_file(c"coracle-image")?;
-        write::copy(&self.file, at, length, &file, 0, &mut sha2::Digest::new())?;
-        Image::from_file(file, self.name.clone()).map_err(io::Error::other)
+    }
+    runs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Run, join};
+
+    #[test]
+    fn pages_that_follow_each_other_are_one_run() {
+        let run = |first, count| Run { first, count };
+        assert_eq!(join([1, 2, 3, 7, 9, 10].iter()), [run(1, 3), run(7, 1), run(9, 2)]);
     }
 }

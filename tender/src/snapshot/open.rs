@@ -8,26 +8,27 @@ use super::format::{
 use super::write::Head;
 use super::{Refusal, Snapshot};
 use crate::cpu::saved::{Saved, Segments};
-use crate::cpu::{descriptors, stub};
+use crate::cpu::{descriptors, features, stub};
 use crate::image::Image;
 use crate::kvm::{Host, Tables};
 use crate::layout::{
     BOOT, EDIT_LIST, ENTRY, Extent, FAULT_STACK, PAGE_TABLES, Physical, Places, TABLES, TARGET_OFFSET,
 };
 use crate::memory::{Memory, OutOfMemory};
-use crate::paging::{EntryMemory, leaves};
+use crate::paging::{ENTRIES, EntryMemory, each_leaf};
 use crate::registers::Registers;
+use crate::runnable::open_file;
+use crate::text::escape;
 use coracle_hypercall::event::EventSources;
 use coracle_hypercall::memory::{LARGE_PAGE, PAGE, Rights};
 use coracle_hypercall::note::{Permissions, Program};
 use coracle_hypercall::version;
 use sha2::{Digest, Sha256};
 use std::cell::Cell;
-use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::mem::offset_of;
-use std::os::unix::ffi::OsStringExt;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -74,13 +75,17 @@ pub(super) fn open(
         return Err(malformed("registers that no program can have"));
     }
     let ready = header.flags & READY != 0;
+    if header.flags & !READY != 0 || header.reserved != 0 || !ready && header.invocation != 0 {
+        return Err(malformed("fields that should be zero"));
+    }
     let past = Instant::now().checked_sub(Duration::from_nanos(header.monotonic_ns));
-    let base = Base::new(file.try_clone()?, sealed, header.memory, header.data_offset, &head.runs)?;
+    let end = head.runs.last().map_or(0, |run| (run.first + run.count) * PAGE);
+    let base = Base::new(file.try_clone()?, sealed, header.data_offset, header.memory, end)?;
     if base.read_u64(BOOT + TARGET_OFFSET)? != saved.registers.rip {
         return Err(malformed("a way back that leads elsewhere"));
     }
     check_system(&base, &places)?;
-    check_tables(&base, &physical, &places, permissions)?;
+    check_tables(&base, header.page_count, &physical, &places, permissions)?;
     Ok(Snapshot {
         host: Arc::clone(host),
         base,
@@ -94,30 +99,72 @@ pub(super) fn open(
         invocation: ready.then_some(header.invocation),
         subscribed,
         clock_start: past.ok_or(malformed("its clock is further than this machine's can be"))?,
-        name: PathBuf::from(OsString::from_vec(head.name.clone())),
+        hot: OnceLock::new(),
+        name: name(&head),
         image: image.map_or_else(OnceLock::new, |image| OnceLock::from(Some(Arc::clone(image)))),
         head,
         file,
     })
 }
 
+/// The image's path, safe to print: the file may say anything.
+pub(super) fn name(head: &Head) -> PathBuf {
+    escape(&String::from_utf8_lossy(&head.name)).into()
+}
+
 /// Checks all bytes of a file.
 pub(super) fn verify(path: &Path, mut progress: impl FnMut(u64, u64)) -> Result<(), Refusal> {
-    let file = File::open(path)?;
+    let file = open_file(path)?;
     let head = read_head(&file)?;
+    let header = &head.header;
+    let mut parts: Vec<(u64, u64)> = head
+        .runs
+        .iter()
+        .map(|run| (header.data_offset + run.first * PAGE, run.count * PAGE))
+        .chain([(header.image_offset, header.image_length)])
+        .collect();
+    let total = parts.iter().map(|(_, length)| length).sum();
+    let (mut done, mut end) = (0, header.data_offset);
     let mut digest = Sha256::new();
     let mut bytes = vec![0; 1 << 20];
-    let (mut at, end) = (head.header.data_offset, head.header.image_offset + head.header.image_length);
-    while at < end {
-        let length = (end - at).min(bytes.len() as u64);
-        let part = bytes.get_mut(..length as usize).unwrap_or_default();
-        file.read_exact_at(part, at)?;
-        digest.update(&*part);
-        at += length;
-        progress(at, end);
+    for (mut at, mut left) in parts.drain(..) {
+        check_zero(&file, end, at)?;
+        while left > 0 {
+            let length = left.min(bytes.len() as u64);
+            let part = bytes.get_mut(..length as usize).unwrap_or_default();
+            file.read_exact_at(part, at)?;
+            digest.update(&*part);
+            (at, left, done) = (at + length, left - length, done + length);
+            progress(done, total);
+        }
+        end = at;
     }
     let digest: [u8; 32] = digest.finalize().into();
     if digest == head.header.body_digest { Ok(()) } else { Err(Refusal::Body) }
+}
+
+/// Nothing but zeros lies between two places of a file. Holes are passed over.
+fn check_zero(file: &File, mut at: u64, end: u64) -> Result<(), Refusal> {
+    let mut bytes = vec![0; 1 << 16];
+    while at < end {
+        let from = libc::off_t::try_from(at).map_err(io::Error::other)?;
+        // SAFETY: the call takes numbers alone.
+        let data = unsafe { libc::lseek(file.as_raw_fd(), from, libc::SEEK_DATA) };
+        // Where the file system knows no holes, all is data. Where there is no more data, nothing is left.
+        at = match u64::try_from(data) {
+            Ok(data) => data,
+            Err(_) if io::Error::last_os_error().raw_os_error() == Some(libc::ENXIO) => return Ok(()),
+            Err(_) => at,
+        };
+        let length = end.saturating_sub(at).min(bytes.len() as u64);
+        let part = bytes.get_mut(..length as usize).unwrap_or_default();
+        file.read_exact_at(part, at)?;
+        if part.iter().any(|byte| *byte != 0) {
+            return Err(Refusal::Body);
+        }
+        at += length;
+    }
+    Ok(())
 }
 
 fn malformed(what: &'static str) -> Refusal {
@@ -125,7 +172,7 @@ fn malformed(what: &'static str) -> Refusal {
 }
 
 /// Reads all before the pages, and checks lengths and digest.
-fn read_head(file: &File) -> Result<Head, Refusal> {
+pub(super) fn read_head(file: &File) -> Result<Head, Refusal> {
     let metadata = file.metadata()?;
     if !metadata.is_file() {
         return Err(Refusal::NotASnapshot);
@@ -151,7 +198,7 @@ fn read_head(file: &File) -> Result<Head, Refusal> {
     let runs_length = header.run_count as usize * size_of::<Run>();
     let tables = cpuid_length + runs_length + header.name_length as usize;
     let data_offset = (Header::LENGTH + tables as u64).next_multiple_of(PAGE);
-    let image_offset = header.page_count.checked_mul(PAGE).and_then(|pages| pages.checked_add(data_offset));
+    let image_offset = header.memory.checked_add(data_offset);
     if header.data_offset != data_offset || Some(header.image_offset) != image_offset {
         return Err(malformed("its parts lie elsewhere than they should"));
     }
@@ -246,23 +293,17 @@ fn has_all(found: &Cpuid, wanted: &Cpuid) -> bool {
     pairs.into_iter().all(|(found, wanted)| wanted & !found == 0)
 }
 
-/// What a CPU lacks, in words as far as there are some.
+/// What a CPU lacks, in words.
 fn difference(found: Option<&Cpuid>, wanted: &Cpuid) -> String {
-    let missing: Vec<String> = wanted
-        .values
-        .iter()
-        .enumerate()
-        .filter_map(|(index, value)| {
-            let here = found.and_then(|found| found.values.get(index)).copied().unwrap_or_default();
-            let register = ["eax", "ebx", "ecx", "edx"].get(index)?;
-            (value & !here != 0).then(|| format!("{register} {:#x}", value & !here))
-        })
-        .collect();
-    let leaf = wanted.leaf;
+    let mut missing = *wanted;
+    for (value, here) in missing.values.iter_mut().zip(found.map(|found| found.values).unwrap_or_default()) {
+        *value &= !here;
+    }
+    let missing = features::of(&missing);
     if missing.is_empty() {
-        format!("another layout of CPUID leaf {leaf:#x}")
+        format!("another layout of its state (CPUID leaf {:#x})", wanted.leaf)
     } else {
-        format!("features that this one lacks (CPUID leaf {leaf:#x}: {})", missing.join(", "))
+        format!("features that this one lacks ({})", missing.join(", "))
     }
 }
 
@@ -271,6 +312,7 @@ fn place(header: &Header) -> Result<(Physical, Places), Refusal> {
     if header.memory == 0
         || !header.memory.is_multiple_of(LARGE_PAGE)
         || header.image_pages == 0
+        || header.image_pages > header.memory
         || !header.image_pages.is_multiple_of(PAGE)
     {
         return Err(malformed("its memory is not whole pages"));
@@ -339,16 +381,20 @@ impl EntryMemory for Bounded<'_> {
 
 /// The guest gets at nothing that the tender would not have given it: every page is the one that belongs
 /// there, the system place is not the guest's, and nothing is writable and executable.
+///
+/// There are no more tables than pages in the file. So what a forged one costs depends on its length, not
+/// on the memory that it names.
 fn check_tables(
     base: &Base,
+    pages: u64,
     physical: &Physical,
     places: &Places,
     permissions: Permissions,
 ) -> Result<(), Refusal> {
     let tables = physical.page_tables();
-    let entries = tables.length / 8;
-    let bounded = Bounded { base, end: tables.end(), left: Cell::new(entries.saturating_mul(8)) };
-    let unsound = |_| malformed("page tables that lead out of its memory");
+    // Each entry is read once, and for each page that it maps one of each level.
+    let reads = pages.saturating_mul(ENTRIES * 5);
+    let bounded = Bounded { base, end: tables.end(), left: Cell::new(reads) };
     let own = [
         (Extent { start: places.boot, length: PAGE }, BOOT, Rights::READ),
         (Extent { start: places.entry(), length: PAGE }, ENTRY, Rights::READ | Rights::EXECUTE),
@@ -356,17 +402,18 @@ fn check_tables(
         (places.stack, physical.stack.start, Rights::all()),
         (places.heap, physical.heap.start, Rights::all()),
     ];
-    for leaf in leaves(&bounded, PAGE_TABLES).map_err(unsound)? {
+    each_leaf(&bounded, PAGE_TABLES, |leaf| {
         let found = leaf.translation;
         if found.rights.contains(Rights::WRITE | Rights::EXECUTE) {
             return Err(malformed("a page that is writable and executable"));
         }
         if !found.user {
-            let place = places.system.contains(leaf.address);
-            if !place || found.physical != leaf.address - places.system.start || leaf.size != PAGE {
+            let within =
+                places.system.contains(leaf.address) && leaf.size <= places.system.end() - leaf.address;
+            if !within || found.physical != leaf.address - places.system.start {
                 return Err(malformed("a page of the system's in another place"));
             }
-            continue;
+            return Ok(());
         }
         let right = own.iter().any(|(place, start, rights)| {
             place.contains(leaf.address)
@@ -384,6 +431,12 @@ fn check_tables(
         {
             return Err(malformed("code made at run time, which its image does not ask for"));
         }
+        Ok(())
+    })
+}
+
+impl From<OutOfMemory> for Refusal {
+    fn from(_: OutOfMemory) -> Refusal {
+        malformed("page tables that lead elsewhere")
     }
-    Ok(())
 }

@@ -10,6 +10,7 @@ use crate::instance::{Config, End, Instance};
 use crate::kvm::Host;
 use crate::layout::{BOOT, CLOCK_OFFSET, EXTENDED_LENGTH, EXTENDED_OFFSET, Extent, TARGET_OFFSET};
 use coracle_hypercall::clock::ClockPage;
+use coracle_hypercall::memory::PAGE;
 use coracle_hypercall::note::Program;
 use coracle_hypercall::version;
 use sha2::{Digest, Sha256};
@@ -113,8 +114,10 @@ impl Snapshot {
     pub(super) fn write_to(&self, file: &File) -> io::Result<()> {
         let mut head = self.head.clone();
         let mut digest = Sha256::new();
-        let (from, pages) = (head.header.data_offset, head.header.image_offset - head.header.data_offset);
-        write::copy(&self.file, from, pages, file, from, &mut digest)?;
+        for run in &head.runs {
+            let at = head.header.data_offset + run.first * PAGE;
+            write::copy(&self.file, at, run.count * PAGE, file, at, &mut digest)?;
+        }
         if let Some(Some(image)) = self.image.get() {
             head.header.image_length = image.file().metadata()?.len();
             let at = head.header.image_offset;
@@ -124,6 +127,7 @@ impl Snapshot {
             write::copy(&self.file, at, length, file, at, &mut digest)?;
         }
         head.header.body_digest = digest.finalize().into();
+        file.set_len(head.header.image_offset + head.header.image_length)?;
         file.write_all_at(&head.bytes(), 0)
     }
 }

@@ -30,7 +30,7 @@ impl Head {
         self.header.name_length = self.name.len() as u32;
         self.header.data_offset = (Header::LENGTH + tables as u64).next_multiple_of(PAGE);
         self.header.page_count = pages;
-        self.header.image_offset = self.header.data_offset + pages * PAGE;
+        self.header.image_offset = self.header.data_offset + self.header.memory;
     }
 
     /// All bytes before the pages, with the digest that they get.
@@ -48,8 +48,7 @@ impl Head {
     }
 }
 
-/// The runs of pages that are not zero, small gaps between them included: each run is a mapping of
-/// every instance.
+/// The runs of pages that are not zero, small gaps between them included, so that they are not too many.
 pub(super) fn runs(memory: &Memory) -> io::Result<Vec<Run>> {
     let mut runs: Vec<Run> = Vec::new();
     let mut bytes = [0; PAGE as usize];
@@ -74,15 +73,14 @@ const LARGEST_GAP: u64 = 64;
 /// Writes the runs' pages.
 pub(super) fn pages(memory: &Memory, head: &Head, file: &File) -> io::Result<()> {
     let mut bytes = vec![0; 1 << 20];
-    let mut offset = head.header.data_offset;
     for run in &head.runs {
         let (mut at, end) = (run.first * PAGE, (run.first + run.count) * PAGE);
         while at < end {
             let length = (end - at).min(bytes.len() as u64);
             let part = bytes.get_mut(..length as usize).unwrap_or_default();
             memory.read(at, part).map_err(io::Error::other)?;
-            file.write_all_at(part, offset)?;
-            (at, offset) = (at + length, offset + length);
+            file.write_all_at(part, head.header.data_offset + at)?;
+            at += length;
         }
     }
     Ok(())

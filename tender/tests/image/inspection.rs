@@ -15,7 +15,7 @@ fn an_image_is_told_in_aligned_lines() {
     let expected = "\
 guest (2.8 KiB)
   kind           x86-64 program, position-independent
-  contract       1.0 (this tender speaks 1.0)
+  contract       1.0 (this tender speaks 1.1)
   build id       abababababababababababababababababababab
   entry          0x1000
   segments       address          rights   in memory     in file

@@ -151,14 +151,14 @@ fn names_out_of_the_file_cannot_write_to_the_terminal() {
 
 #[test]
 fn a_newer_contract_is_refused_with_both_versions() {
-    for version in [abi_note(1, 1), abi_note(2, 0)] {
-        assert_refused!(with_notes(&[version]), Refusal::NewerContract { .. }, "speaks 1.0", "update");
+    for version in [abi_note(1, 2), abi_note(2, 0)] {
+        assert_refused!(with_notes(&[version]), Refusal::NewerContract { .. }, "speaks 1.1", "update");
     }
 }
 
 #[test]
 fn an_older_major_contract_is_refused_with_both_versions() {
-    assert_refused!(with_notes(&[abi_note(0, 9)]), Refusal::OtherContract { .. }, "0.9", "1.0", "again");
+    assert_refused!(with_notes(&[abi_note(0, 9)]), Refusal::OtherContract { .. }, "0.9", "1.1", "again");
 }
 
 #[test]

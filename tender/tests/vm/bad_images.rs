@@ -94,13 +94,15 @@ fn memory_too_small_is_refused_with_a_size_that_is_enough() {
     if no_kvm() {
         return;
     }
-    for (profile, name) in [("debug", "mandelbrot"), ("stripped", "hello")] {
+    for (profile, name, arguments) in
+        [("debug", "mandelbrot", &["32", "32", "10"][..]), ("stripped", "hello", &[])]
+    {
         for given in ["0", "1M", "4097K"] {
-            let ended = output(run::<&str>(&["--mem", given], example(profile, name), &[]));
+            let ended = output(run(&["--mem", given], example(profile, name), arguments));
             assert_eq!(ended.status.code(), Some(exit::TENDER.into()), "{given}");
             let words = stderr(&ended);
             let enough = words.trim().rsplit("--mem ").next().expect("a size").to_owned();
-            let ended = output(run::<&str>(&["--mem", &enough], example(profile, name), &[]));
+            let ended = output(run(&["--mem", &enough], example(profile, name), arguments));
             assert_eq!(ended.status.code(), Some(0), "{words}, but then: {}", stderr(&ended));
         }
     }

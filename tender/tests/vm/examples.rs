@@ -94,6 +94,7 @@ fn more_memory_is_more_heap() {
     }
     for (memory, least) in [("16M", 8), ("256M", 200), ("1G", 900)] {
         let ended = output(run(&["--mem", memory], example("release", "allocate"), &[""; 0]));
+        assert_eq!(ended.status.code(), Some(0), "{memory}: {}", stderr(&ended));
         let text = stdout(&ended);
         let size = text.strip_prefix("the heap can grow to ").and_then(|rest| rest.split(' ').next());
         let size: u64 = size.and_then(|size| size.parse().ok()).expect("a size");

@@ -29,6 +29,8 @@ impl Holdings {
     /// What there is when there are no more than so many threads.
     pub(crate) fn with_threads(threads: usize) -> Holdings {
         wait_until_gone(threads);
+        // SAFETY: this gives free memory of the allocator back to the kernel.
+        unsafe { libc::malloc_trim(0) };
         let status = std::fs::read_to_string("/proc/self/status").expect("status");
         let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
         let maps = std::fs::read_to_string("/proc/self/maps").expect("maps");
@@ -39,10 +41,11 @@ impl Holdings {
         }
     }
 
-    /// Fails if there is more now than before. What the allocator keeps to itself may vary a little.
+    /// Fails if there is more now than before. What the allocator keeps to itself, and the C library for
+    /// further threads, may vary a little.
     pub(crate) fn expect_no_more_than(&self, before: &Holdings) {
         assert_eq!(before.descriptors, self.descriptors);
-        assert!(self.mappings <= before.mappings + 8, "{before:?}, then {self:?}");
+        assert!(self.mappings <= before.mappings + 32, "{before:?}, then {self:?}");
         assert!(self.resident_kib <= before.resident_kib + 4096, "{before:?}, then {self:?}");
     }
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 /// The directory of programs that tests start.
-fn directory() -> PathBuf {
+pub(crate) fn directory() -> PathBuf {
     let Some(directory) = std::env::var_os("CORACLE_TEST_DIR") else {
         panic!("CORACLE_TEST_DIR is not set: these tests are run by `cargo xtask test`");
     };

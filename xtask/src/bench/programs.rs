@@ -17,6 +17,11 @@ pub(super) struct Programs {
     native: PathBuf,
     pub(super) bare_kvm: PathBuf,
     pub(super) true_static: PathBuf,
+    calls: PathBuf,
+    pub(super) dirty: PathBuf,
+    pub(super) slow_start: PathBuf,
+    echo: PathBuf,
+    http: PathBuf,
 }
 
 /// Builds them all.
@@ -27,10 +32,31 @@ pub(super) fn build() -> Result<Programs> {
     let cat = EXAMPLES.build_one(Profile::Release, "cat")?;
     let guest = BENCH.build_one(Profile::Release, "bench-guest")?;
     cargo("build").args(["--release", "--package", "bench-native"]).run()?;
+    let dirty = BENCH.program(Profile::Release, "bench-dirty");
+    let slow_start = BENCH.program(Profile::Release, "bench-slow-start");
+    cargo("build").args(["--release", "--package", "bench-calls"]).run()?;
+    let calls = paths::target().join("release/bench-calls");
+    let echo = EXAMPLES.build_one(Profile::Release, "handler-echo")?;
+    cargo("build").args(["--release", "--package", "bench-http"]).run()?;
+    let http = paths::target().join("release/bench-http");
     let native = paths::target().join("release/bench-native");
     let bare_kvm = compile("bare_kvm")?;
     let true_static = compile("true_static")?;
-    Ok(Programs { coracle, hello, hello_stripped, cat, guest, native, bare_kvm, true_static })
+    Ok(Programs {
+        coracle,
+        hello,
+        hello_stripped,
+        cat,
+        guest,
+        native,
+        bare_kvm,
+        true_static,
+        calls,
+        dirty,
+        slow_start,
+        echo,
+        http,
+    })
 }
 
 fn compile(yardstick: &str) -> Result<PathBuf> {
@@ -55,6 +81,30 @@ impl Programs {
     /// Runs a workload in a guest.
     pub(super) fn in_guest(&self, options: &[&str], workload: &str, size: u64) -> Command {
         self.boot(options, &self.guest, &[workload, &size.to_string()])
+    }
+
+    /// Measures calls of the guest that dirties pages.
+    pub(super) fn call(&self, what: &str, numbers: &[u64]) -> Command {
+        let mut command = super::process::command(&self.calls, &[what]);
+        command.arg(&self.dirty).args(numbers.iter().map(u64::to_string));
+        command
+    }
+
+    /// Serves the handler that gives back what it is given.
+    pub(super) fn serve(&self) -> Command {
+        let mut command = Command::new(&self.coracle);
+        command.args(["serve", "--listen", "127.0.0.1:0"]).arg(&self.echo);
+        command
+    }
+
+    /// A server to hold that against, or the load.
+    pub(super) fn http(&self, arguments: &[&str]) -> Command {
+        super::process::command(&self.http, arguments)
+    }
+
+    /// Takes a snapshot of an image.
+    pub(super) fn snapshot(&self, image: &Path, file: &Path) -> Result {
+        line(&self.coracle).args(["snapshot", "--quiet", "-o"]).arg(file).arg(image).run()
     }
 
     /// Runs a workload in a process.

@@ -9,6 +9,7 @@ use coracle_tender::image::Image;
 use coracle_tender::instance::Config;
 use coracle_tender::kvm::Host;
 use coracle_tender::pool::{CallError, HostFailure, Limits, Output, Overrun, Pool};
+use coracle_tender::runnable::Runnable;
 use coracle_tender::snapshot::{Snapshot, TakeError};
 use std::ffi::OsString;
 use std::fs::File;
@@ -52,10 +53,10 @@ impl Callee {
     pub(super) fn open(invoke: &Invoke, count: u64) -> Result<Callee, NoCallee> {
         let path = invoke.program.as_path();
         let host = Arc::new(Host::open().map_err(|error| error.to_string())?);
-        if File::open(path).is_ok_and(|file| Snapshot::is_one(&file).unwrap_or_default()) {
-            return snapshot(invoke, &host, count);
-        }
-        let image = Arc::new(Image::open(path).map_err(|error| error.to_string())?);
+        let image = match Runnable::open(path).map_err(|error| error.to_string())? {
+            Runnable::Snapshot(file) => return snapshot(invoke, &host, file, count),
+            Runnable::Image(image) => image,
+        };
         let arguments = std::iter::once(path.as_os_str().to_owned()).chain(invoke.arguments.iter().cloned());
         let default = Config::default();
         let config = Config {
@@ -116,7 +117,7 @@ fn not_ready(words: String, error: TakeError) -> CallError {
     }
 }
 
-fn snapshot(invoke: &Invoke, host: &Arc<Host>, count: u64) -> Result<Callee, NoCallee> {
+fn snapshot(invoke: &Invoke, host: &Arc<Host>, file: File, count: u64) -> Result<Callee, NoCallee> {
     let path = invoke.program.as_path();
     for (given, option, what) in [
         (invoke.fresh_layout, "--fresh-layout", "layout"),
@@ -132,7 +133,7 @@ fn snapshot(invoke: &Invoke, host: &Arc<Host>, count: u64) -> Result<Callee, NoC
             .into());
         }
     }
-    let mut snapshot = Snapshot::open(host, path).map_err(|error| error.to_string())?;
+    let mut snapshot = Snapshot::from_file(host, file, path).map_err(|error| error.to_string())?;
     if count > 1 {
         snapshot = snapshot
             .into_memory()

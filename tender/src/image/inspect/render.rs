@@ -128,7 +128,8 @@ impl Sections {
     }
 }
 
-fn line(f: &mut Formatter<'_>, label: &str, value: &dyn Display) -> fmt::Result {
+/// A line of an inspection.
+pub(crate) fn line(f: &mut Formatter<'_>, label: &str, value: &dyn Display) -> fmt::Result {
     writeln!(f, "  {label:<14} {value}")
 }
 
@@ -137,7 +138,7 @@ fn row(f: &mut Formatter<'_>, label: &str, [address, rights, memory, file]: [&st
 }
 
 /// A number of bytes as a person says it.
-struct Size(u64);
+pub(crate) struct Size(pub(crate) u64);
 
 impl Display for Size {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {

@@ -125,8 +125,9 @@ fn under_load_no_request_is_lost_and_nothing_grows_while_guests_die_and_clients_
     rest(&server);
     let after = holdings(server.process());
     assert!(answered > 0);
-    // Each instance has two descriptors, and there may be up to 16 at either time.
-    assert!(after.0 <= before.0 + 32, "{before:?}, then {after:?}");
+    // Each instance has two descriptors. At either time there may be up to 16, and as many that are being
+    // given back.
+    assert!(after.0 <= before.0 + 64, "{before:?}, then {after:?}");
     assert!(after.1 <= before.1 + (32 << 10), "{before:?}, then {after:?}");
     server.signal(libc::SIGTERM);
     assert_eq!(server.ended().code(), Some(0));

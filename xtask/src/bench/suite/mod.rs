@@ -4,6 +4,8 @@ mod calls;
 mod cat;
 mod compute;
 mod footprint;
+mod oneshot;
+mod serve;
 mod start;
 mod steady;
 
@@ -17,5 +19,7 @@ pub(super) fn all(programs: &Programs, quick: bool) -> Vec<Experiment<'_>> {
     all.push(steady::experiment(programs, quick));
     all.push(cat::experiment(programs, quick));
     all.extend(footprint::experiments(programs));
+    all.extend(oneshot::experiments(programs, quick));
+    all.push(serve::experiment(programs, quick));
     all
 }

@@ -1,0 +1,157 @@
+//! A snapshot's file that is cut while it is mapped costs its instances, and nobody else.
+
+use super::calls::{MEMORY, Orders, call, host, places, resume, take};
+use super::forged::Parts;
+use crate::scratch::Scratch;
+use crate::support::no_kvm;
+use coracle_hypercall::error::CallError;
+use coracle_hypercall::memory::{LARGE_PAGE, PAGE};
+use coracle_tender::instance::{End, Instance, Unclean};
+use coracle_tender::kvm::{Dead, Host};
+use coracle_tender::paging::leaves;
+use coracle_tender::snapshot::Snapshot;
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// A snapshot that was opened, its file, and what else runs beside it.
+struct Bed {
+    host: Arc<Host>,
+    snapshot: Arc<Snapshot>,
+    beside: Arc<Snapshot>,
+    file: PathBuf,
+    _scratch: Scratch,
+}
+
+impl Bed {
+    fn new() -> Bed {
+        let (host, scratch) = (host(), Scratch::new());
+        let file = scratch.path().join("snapshot");
+        let beside = take(&host, "traces", MEMORY);
+        beside.save(&file).expect("it is saved");
+        let snapshot = Arc::new(Snapshot::open(&host, &file).expect("a good snapshot"));
+        Bed { host, snapshot, beside, file, _scratch: scratch }
+    }
+
+    fn cut_to(&self, length: u64) {
+        let file = File::options().write(true).open(&self.file).expect("the file");
+        file.set_len(length).expect("it is cut");
+    }
+
+    /// Cuts off the last so many pages, of which most are in the guest's block, and gives the first
+    /// address of what is gone.
+    fn cut_pages(&self, instance: &mut Instance, count: u64) -> u64 {
+        let place = places(instance);
+        let parts = Parts::read(&self.file);
+        self.cut_to(parts.header.image_offset - count * PAGE);
+        let memory = instance.guest().memory();
+        let leaves = leaves(&memory, instance.page_table_root()).expect("sound tables");
+        let physical = parts.number_of_page(parts.header.page_count - count) * PAGE;
+        let found = leaves.iter().find_map(|leaf| {
+            let offset = physical.checked_sub(leaf.translation.physical)?;
+            (leaf.translation.user && offset < leaf.size).then_some(leaf.address + offset)
+        });
+        let gone = found.expect("the page is mapped");
+        assert!(
+            gone > place.block && gone + 50 * PAGE < place.block + 2 * LARGE_PAGE,
+            "{gone:#x}, {place:x?}"
+        );
+        gone
+    }
+
+    /// The process goes on, and so do other snapshots.
+    fn all_else_goes_on(&self) {
+        let mut instance = resume(&self.beside);
+        places(&mut instance);
+        assert!(Snapshot::open(&self.host, &self.file).is_err(), "a file that was cut is not opened");
+    }
+}
+
+#[test]
+fn a_guest_that_reads_what_was_cut_off_is_dead() {
+    if no_kvm() {
+        return;
+    }
+    let bed = Bed::new();
+    let mut instance = resume(&bed.snapshot);
+    let gone = bed.cut_pages(&mut instance, 100);
+    let answer = Orders::new().read(gone).call(&mut instance);
+    assert!(matches!(answer.end, End::Dead(Dead::HostMemory)), "{:?}", answer.end);
+    bed.all_else_goes_on();
+}
+
+#[test]
+fn a_guest_that_writes_what_was_cut_off_is_dead() {
+    if no_kvm() {
+        return;
+    }
+    let bed = Bed::new();
+    let mut instance = resume(&bed.snapshot);
+    let gone = bed.cut_pages(&mut instance, 100);
+    let answer = Orders::new().fill(gone, PAGE, 1).call(&mut instance);
+    assert!(matches!(answer.end, End::Dead(Dead::HostMemory)), "{:?}", answer.end);
+    bed.all_else_goes_on();
+}
+
+#[test]
+fn a_call_that_points_to_what_was_cut_off_is_refused() {
+    if no_kvm() {
+        return;
+    }
+    let bed = Bed::new();
+    let mut instance = resume(&bed.snapshot);
+    let gone = bed.cut_pages(&mut instance, 100);
+    let answer = Orders::new().output(gone, 3 * PAGE).call(&mut instance);
+    assert_eq!(answer.words(), [CallError::BadAddress.to_result() as u64]);
+    bed.all_else_goes_on();
+}
+
+#[test]
+fn an_instance_whose_whole_memory_was_cut_off_cannot_be_called() {
+    if no_kvm() {
+        return;
+    }
+    let bed = Bed::new();
+    let mut instance = resume(&bed.snapshot);
+    bed.cut_to(PAGE);
+    let answer = call(&mut instance, &[0; 8]);
+    assert!(matches!(answer.end, End::Dead(_)), "{:?}", answer.end);
+    // Nothing was written that could not be copied back.
+    if instance.reset().is_ok() {
+        assert!(matches!(call(&mut instance, &[0; 8]).end, End::Dead(_)));
+    }
+    // Making one more may work: it is as dead.
+    if let Ok(mut other) = Instance::resume(&bed.snapshot) {
+        assert!(matches!(call(&mut other, &[0; 8]).end, End::Dead(_)));
+    }
+    bed.all_else_goes_on();
+}
+
+#[test]
+fn an_instance_whose_file_was_cut_after_its_call_is_unclean() {
+    if no_kvm() {
+        return;
+    }
+    let bed = Bed::new();
+    let mut instance = resume(&bed.snapshot);
+    let block = places(&mut instance).block;
+    Orders::new().fill(block + 5 * PAGE, 300 * PAGE, 1).call(&mut instance).words();
+    bed.cut_to(PAGE);
+    let result = instance.reset();
+    assert!(matches!(result, Err(Unclean::Memory(_) | Unclean::Read(_))), "{result:?}");
+    bed.all_else_goes_on();
+}
+
+#[test]
+fn saving_a_snapshot_whose_file_was_cut_is_an_error() {
+    if no_kvm() {
+        return;
+    }
+    let bed = Bed::new();
+    bed.cut_to(5 * PAGE);
+    let other = bed.file.with_extension("again");
+    bed.snapshot.save(&other).expect_err("it cannot be read");
+    assert!(!other.exists());
+    assert!(bed.snapshot.image().is_none(), "its image is gone");
+    bed.all_else_goes_on();
+}

@@ -1,0 +1,13 @@
+//! One-shot execution: snapshots, their instances, what a call leaves behind, and the files.
+
+mod calls;
+mod cut;
+mod elsewhere;
+mod files;
+mod forged;
+mod fresh;
+mod likeness;
+mod pages;
+mod sharing;
+mod tables;
+mod traces;
