@@ -80,7 +80,7 @@ struct Work<I> {
 #[derive(Debug)]
 struct Paused {
     pool: Pool,
-    instance: Option<Instance>,
+    instance: Option<Box<Instance>>,
 }
 
 impl Drop for Paused {
@@ -89,7 +89,7 @@ impl Drop for Paused {
         let shared = &self.pool.shared;
         // What a child of a fork has of it is only given back to the host.
         if shared.check_process().is_ok() {
-            drop(shared.taken(instance));
+            drop(shared.taken(*instance));
         }
     }
 }
@@ -129,7 +129,7 @@ impl Pool {
         match shared.first_turn(taken, &task, &mut going.work) {
             Turn::Over(taken) => {
                 shared.lengths.was_long();
-                going.work.paused = Some(Paused { pool: self.clone(), instance: taken.keep() });
+                going.work.paused = Some(Paused { pool: self.clone(), instance: taken.keep().map(Box::new) });
                 Begun::Going(going)
             }
             Turn::Ended(Made { result, instance: _clean }) => {
@@ -212,7 +212,7 @@ impl Shared {
             exchange = exchange.into_sink(sink);
         }
         let Some(instance) = paused else { return self.call(task, exchange) };
-        let mut taken = self.taken(instance);
+        let mut taken = self.taken(*instance);
         if !exchange.output.is_empty()
             && let Err(abort) = exchange.appended(task.deadline())
         {
