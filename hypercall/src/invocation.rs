@@ -42,6 +42,10 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// The [`total`](Invocation::total) of an input whose length is not known.
 pub const UNKNOWN_LENGTH: u64 = u64::MAX;
 
+/// The longest argument of a function of the host, in bytes. A longer one is refused with
+/// [`TooLong`](crate::error::CallError::TooLong).
+pub const MAX_ARGUMENT: u64 = 1 << 20;
+
 /// What a run works on.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -97,7 +101,7 @@ impl Outcome {
 pub struct HostRequest {
     /// The function's name, UTF-8.
     pub name: GuestSlice,
-    /// The argument's bytes.
+    /// The argument's bytes, no more than [`MAX_ARGUMENT`].
     pub argument: GuestSlice,
     /// Where the tender puts the beginning of the reply: of the result, or of the text that says why
     /// the function failed.

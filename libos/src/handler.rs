@@ -42,6 +42,7 @@ pub(crate) struct Input {
 }
 
 /// Says that the program is ready. The program waits here for its input.
+#[inline(always)]
 pub(crate) fn ready() -> Input {
     let room = ROOM.0.get().cast::<u8>();
     let buffer = GuestSlice::new(room.expose_provenance() as u64, CAPACITY as u64);
@@ -51,8 +52,8 @@ pub(crate) fn ready() -> Input {
         Err(error) => panic!("cannot say that the program is ready: {error}"),
     };
     let Invocation { length, total, .. } = invocation;
-    // SAFETY: none of the functions that are still to return looks for the old canary, for none of
-    // those below returns at all.
+    // SAFETY: this function and `input` are part of their callers' frames, which end in `respond` and
+    // never return.
     unsafe { start::set_canary(&instance::seed()) };
     // SAFETY: as above; the room holds as many bytes.
     let held = unsafe { core::slice::from_raw_parts_mut(room, CAPACITY.min(length as usize)) };
@@ -61,6 +62,7 @@ pub(crate) fn ready() -> Input {
 
 /// Says that the program is ready, and gives the whole input of this run.
 #[must_use]
+#[inline(always)]
 pub fn input() -> &'static mut [u8] {
     let Input { held, left } = ready();
     if left == Some(0) {
@@ -148,11 +150,10 @@ pub(crate) fn fail(reason: &dyn Display) -> ! {
 /// Hands over the two as the last part of the output, and ends the run.
 pub(crate) fn finish(head: &[u8], body: &[u8]) -> ! {
     io::stdout::flush_before_waiting();
-    let last = body.len().min((MAX_BYTES as usize).saturating_sub(head.len()));
-    if last == body.len() {
+    if head.len().saturating_add(body.len()) <= MAX_BYTES as usize {
         refused(call::respond(Outcome::Done, &[head.into(), body.into()]));
     }
-    let (sent, rest) = body.split_at(body.len() - MAX_BYTES as usize);
+    let (sent, rest) = body.split_at(body.len().saturating_sub(MAX_BYTES as usize));
     send(head, sent);
     refused(call::respond(Outcome::Done, &[rest.into()]))
 }

@@ -20,6 +20,7 @@ pub use response::{Builder, IntoResponse, Response};
 /// Says that the program is ready, and gives the request of this run.
 #[doc(hidden)]
 #[must_use]
+#[inline(always)]
 pub fn request() -> Request {
     Request::read(crate::handler::ready()).unwrap_or_else(|error| crate::handler::fail(&error))
 }

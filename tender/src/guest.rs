@@ -4,7 +4,7 @@
 //! cannot write, page by page, with its length checked against overflow.
 
 use crate::memory::Memory;
-use crate::paging::{Access, walk};
+use crate::paging::{Access, EntryMemory, walk};
 use coracle_hypercall::call::MAX_BYTES;
 use coracle_hypercall::error::CallError;
 use coracle_hypercall::memory::{GuestAddress, GuestSlice, Rights};
@@ -48,32 +48,9 @@ impl<'a> Guest<'a> {
         &self,
         slice: GuestSlice,
         access: Access,
-        mut each: impl FnMut(Run) -> Result<(), CallError>,
+        each: impl FnMut(Run) -> Result<(), CallError>,
     ) -> Result<(), CallError> {
-        if slice.length > MAX_BYTES {
-            return Err(CallError::TooLong);
-        }
-        slice.end().ok_or(CallError::BadAddress)?;
-        let mut open: Option<Run> = None;
-        let mut done = 0;
-        while done < slice.length {
-            let found = walk(&self.memory, self.root, slice.address.0 + done);
-            let found = found.ok().flatten().filter(|found| found.allows(access));
-            let found = found.ok_or(CallError::BadAddress)?;
-            let length = found.left.min(slice.length - done);
-            done += length;
-            open = Some(match open {
-                Some(run) if run.physical + run.length == found.physical => {
-                    Run { physical: run.physical, length: run.length + length }
-                }
-                Some(run) => {
-                    each(run)?;
-                    Run { physical: found.physical, length }
-                }
-                None => Run { physical: found.physical, length },
-            });
-        }
-        open.map_or(Ok(()), each)
+        runs(&self.memory, self.root, slice, access, each)
     }
 
     /// Copies bytes from the guest.
@@ -152,4 +129,38 @@ impl<'a> Guest<'a> {
         let found = walk(&self.memory, self.root, address).ok().flatten()?;
         found.user.then_some(found.rights)
     }
+}
+
+/// Hands the runs that a slice consists of under the PML4 at `root` to `each`, as [`Guest::runs`] does.
+pub(crate) fn runs<M: EntryMemory>(
+    memory: &M,
+    root: u64,
+    slice: GuestSlice,
+    access: Access,
+    mut each: impl FnMut(Run) -> Result<(), CallError>,
+) -> Result<(), CallError> {
+    if slice.length > MAX_BYTES {
+        return Err(CallError::TooLong);
+    }
+    slice.end().ok_or(CallError::BadAddress)?;
+    let mut open: Option<Run> = None;
+    let mut done = 0;
+    while done < slice.length {
+        let found = walk(memory, root, slice.address.0 + done);
+        let found = found.ok().flatten().filter(|found| found.allows(access));
+        let found = found.ok_or(CallError::BadAddress)?;
+        let length = found.left.min(slice.length - done);
+        done += length;
+        open = Some(match open {
+            Some(run) if run.physical + run.length == found.physical => {
+                Run { physical: run.physical, length: run.length + length }
+            }
+            Some(run) => {
+                each(run)?;
+                Run { physical: found.physical, length }
+            }
+            None => Run { physical: found.physical, length },
+        });
+    }
+    open.map_or(Ok(()), each)
 }

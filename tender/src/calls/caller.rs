@@ -30,6 +30,11 @@ pub trait Caller {
     /// As [`room`](Self::room).
     fn appended(&mut self, deadline: Option<Instant>) -> Result<(), Abort>;
 
+    /// How many more bytes of standard error are kept. Those beyond are not even copied.
+    fn diagnostics_room(&self) -> usize {
+        usize::MAX
+    }
+
     /// What the guest writes to standard error.
     fn diagnostics(&mut self, text: &[u8]);
 

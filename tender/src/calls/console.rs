@@ -174,10 +174,19 @@ impl<'m> Vectors<'m> {
 
     /// Appends all bytes to a buffer.
     pub(super) fn append_to(&self, buffer: &mut Vec<u8>) -> Result<(), CallError> {
-        buffer.reserve(self.length as usize);
-        self.runs.iter().try_for_each(|run| {
-            self.memory.append_to(run.physical, run.length, buffer).map_err(|_| CallError::BadAddress)
-        })
+        self.append_first(self.length, buffer)
+    }
+
+    /// Appends the first bytes to a buffer, no more than `most`.
+    pub(super) fn append_first(&self, most: u64, buffer: &mut Vec<u8>) -> Result<(), CallError> {
+        let mut left = self.length.min(most);
+        buffer.reserve(left as usize);
+        for run in &self.runs {
+            let length = run.length.min(left);
+            left -= length;
+            self.memory.append_to(run.physical, length, buffer).map_err(|_| CallError::BadAddress)?;
+        }
+        Ok(())
     }
 
     /// What comes after the first `done` bytes.
@@ -234,7 +243,7 @@ impl State {
         if matches!(context.outside, Outside::Caller(_)) {
             return self.console_of_caller(stream, slices, count, context);
         }
-        let vectors = match gather(slices, count, context) {
+        let vectors = match gather(slices, count, MAX_BYTES, context) {
             Ok(vectors) => vectors,
             Err(error) => return Reply::Result(Err(error)),
         };
@@ -308,16 +317,51 @@ impl State {
     }
 }
 
-/// Copies the guest's list of slices once and finds what it leads to.
-pub(super) fn gather<'m>(slices: u64, count: u64, context: &Context<'m>) -> Result<Vectors<'m>, CallError> {
+/// Copies the guest's list of slices once and finds what it leads to, as far as the first `most` bytes.
+pub(super) fn gather<'m>(
+    slices: u64,
+    count: u64,
+    most: u64,
+    context: &Context<'m>,
+) -> Result<Vectors<'m>, CallError> {
+    let mut list = [GuestSlice::new_zeroed(); MAX_SLICES as usize];
+    collect(copy_list(&mut list, slices, count, context)?, most, context)
+}
+
+/// The same with all bytes of the list.
+///
+/// # Errors
+/// [`CallError::TooLong`] when one call may not move as many.
+pub(super) fn gather_all<'m>(
+    slices: u64,
+    count: u64,
+    context: &Context<'m>,
+) -> Result<Vectors<'m>, CallError> {
+    let mut list = [GuestSlice::new_zeroed(); MAX_SLICES as usize];
+    let list = copy_list(&mut list, slices, count, context)?;
+    if list.iter().fold(0, |sum: u64, slice| sum.saturating_add(slice.length)) > MAX_BYTES {
+        return Err(CallError::TooLong);
+    }
+    collect(list, MAX_BYTES, context)
+}
+
+fn copy_list<'l>(
+    list: &'l mut [GuestSlice],
+    slices: u64,
+    count: u64,
+    context: &Context<'_>,
+) -> Result<&'l [GuestSlice], CallError> {
     if count > MAX_SLICES {
         return Err(CallError::TooLong);
     }
-    let mut list = [GuestSlice::new_zeroed(); MAX_SLICES as usize];
     let list = list.get_mut(..count as usize).ok_or(CallError::TooLong)?;
     context.guest.read(GuestAddress(slices), list.as_mut_bytes())?;
+    Ok(list)
+}
+
+fn collect<'m>(list: &[GuestSlice], most: u64, context: &Context<'m>) -> Result<Vectors<'m>, CallError> {
     let mut vectors = Vectors::new(context.guest.memory());
-    let mut left = MAX_BYTES;
+    let mut left = most;
     for slice in list {
         let length = slice.length.min(left);
         left -= length;

@@ -77,6 +77,12 @@ impl Requests {
         open
     }
 
+    /// Whether nothing was ever made of it, and nobody else can do so.
+    pub(crate) fn is_fresh(this: &Arc<Requests>) -> bool {
+        let unused = this.kicker.get().is_none() && !this.is_closed() && !this.is_cancelled();
+        Arc::strong_count(this) == 1 && unused && this.made.load(Ordering::SeqCst) == 0
+    }
+
     /// From now on requests kick.
     pub(crate) fn open(&self, kicker: &Arc<Kicker>) {
         let _ = self.kicker.set(Arc::clone(kicker));

@@ -1,16 +1,22 @@
 //! One-shot execution: what `coracle_hypercall::invocation` says.
 
-use super::console::gather;
+use super::console::{Vectors, gather, gather_all};
 use super::{Abort, Context, Outside, Reply, State};
+use crate::guest::{Run, runs};
+use crate::memory::Memory;
+use crate::paging::{Access, EntryMemory};
 use crate::text::escape_lines;
 use coracle_hypercall::call::{MAX_BYTES, MAX_TEXT};
 use coracle_hypercall::console::Stream;
 use coracle_hypercall::error::CallError;
 use coracle_hypercall::exit;
-use coracle_hypercall::invocation::{HostRequest, Invocation, Outcome, UNKNOWN_LENGTH};
-use coracle_hypercall::memory::GuestAddress;
+use coracle_hypercall::invocation::{HostRequest, Invocation, MAX_ARGUMENT, Outcome, UNKNOWN_LENGTH};
+use coracle_hypercall::memory::{GuestAddress, GuestSlice};
 use std::mem::offset_of;
-use zerocopy::IntoBytes;
+use zerocopy::{FromZeros, IntoBytes};
+
+/// The most output that a caller is given at once, in bytes: a deadline is not looked at meanwhile.
+const MOST_AT_ONCE: u64 = 1 << 20;
 
 /// What the tender does when the guest says that it is ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,35 +29,96 @@ pub enum AtReady {
     Refuse,
 }
 
+/// Where a guest waits for its input: the invocation and its buffer, guest-physical. So they are found once
+/// and for all, whatever rights the guest gives their pages afterwards.
+#[derive(Debug, Clone)]
+pub(crate) struct Awaited {
+    /// What the tender sets of the invocation.
+    set: Vec<Run>,
+    buffer: Vec<Run>,
+    /// The length of the buffer.
+    room: u64,
+}
+
+impl Awaited {
+    /// Finds them under the PML4 at `root`. `read` copies guest-physical bytes.
+    ///
+    /// # Errors
+    /// [`CallError::TooLong`], [`CallError::BadAddress`] unless the guest may write both.
+    pub(crate) fn find<M: EntryMemory>(
+        memory: &M,
+        root: u64,
+        invocation: u64,
+        read: impl Fn(u64, &mut [u8]) -> Result<(), CallError>,
+    ) -> Result<Awaited, CallError> {
+        let found = |slice| {
+            let mut found = Vec::new();
+            runs(memory, root, slice, Access::Write, |run| {
+                found.push(run);
+                Ok(())
+            })?;
+            Ok(found)
+        };
+        let mut this = Invocation::new_zeroed();
+        let mut rest = this.as_mut_bytes();
+        for run in found(GuestSlice::new(invocation, rest.len() as u64))? {
+            let part = rest.split_off_mut(..run.length as usize).ok_or(CallError::BadAddress)?;
+            read(run.physical, part)?;
+        }
+        let at = offset_of!(Invocation, length) as u64;
+        let set = found(GuestSlice::new(invocation + at, size_of::<Invocation>() as u64 - at))?;
+        Ok(Awaited { set, buffer: found(this.buffer)?, room: this.buffer.length })
+    }
+}
+
+/// Writes bytes to the runs, one after the other.
+fn write(memory: &Memory, runs: &[Run], bytes: &[u8]) -> Result<(), CallError> {
+    let mut rest = bytes;
+    for run in runs {
+        let (part, after) = rest.split_at(rest.len().min(run.length as usize));
+        if part.is_empty() {
+            break;
+        }
+        memory.write(run.physical, part).map_err(|_| CallError::BadAddress)?;
+        rest = after;
+    }
+    Ok(())
+}
+
 impl State {
     pub(super) fn ready(&mut self, invocation: u64, context: &mut Context<'_>) -> Reply {
-        match self.at_ready {
-            AtReady::Refuse => return Reply::Result(Err(CallError::Denied)),
-            AtReady::Stop => {
-                // What it names must be there in every run.
-                return match self.begin(invocation, context) {
-                    Ok(()) => Reply::Ready(invocation),
-                    Err(error) => Reply::Result(Err(error)),
-                };
-            }
-            AtReady::GoOn => self.at_ready = AtReady::Refuse,
+        if self.at_ready == AtReady::Refuse {
+            return Reply::Result(Err(CallError::Denied));
         }
-        Reply::Result(self.begin(invocation, context).map(|()| 0))
+        let memory = context.guest.memory();
+        let read =
+            |physical, bytes: &mut [u8]| memory.read(physical, bytes).map_err(|_| CallError::BadAddress);
+        let begun = Awaited::find(&memory, context.root, invocation, read)
+            .and_then(|awaited| self.begin(&awaited, context));
+        match begun {
+            Err(error) => Reply::Result(Err(error)),
+            Ok(()) if self.at_ready == AtReady::Stop => Reply::Ready(invocation),
+            Ok(()) => {
+                self.at_ready = AtReady::Refuse;
+                Reply::Result(Ok(0))
+            }
+        }
     }
 
     /// Fills in the invocation, with as much of the input as its buffer holds.
-    pub(crate) fn begin(&mut self, invocation: u64, context: &mut Context<'_>) -> Result<(), CallError> {
+    pub(crate) fn begin(&mut self, awaited: &Awaited, context: &mut Context<'_>) -> Result<(), CallError> {
         let deadline = self.events.deadline;
-        let mut this: Invocation = context.guest.read_struct(invocation)?;
+        let memory = context.guest.memory();
+        let mut this = Invocation::new_zeroed();
         (this.length, this.total) = match &mut context.outside {
             Outside::Streams(_) => (0, UNKNOWN_LENGTH),
             Outside::Caller(caller) => {
                 // What is there at once. The guest asks for the rest, and learns of errors then.
                 let total = caller.total().unwrap_or(UNKNOWN_LENGTH);
                 let held = if total == UNKNOWN_LENGTH { &[] } else { caller.input(deadline).unwrap_or(&[]) };
-                let count = this.buffer.length.min(held.len() as u64);
+                let count = awaited.room.min(held.len() as u64);
                 let part = held.get(..count as usize).unwrap_or_default();
-                context.guest.write(this.buffer.address, part)?;
+                write(memory, &awaited.buffer, part)?;
                 caller.consume(count as usize);
                 (count, total)
             }
@@ -62,8 +129,7 @@ impl State {
         this.seed.copy_from_slice(seed);
         // All that the guest has set itself stays as it is.
         let at = offset_of!(Invocation, length);
-        let bytes = this.as_bytes().get(at..).unwrap_or_default();
-        context.guest.write(GuestAddress(invocation.saturating_add(at as u64)), bytes)
+        write(memory, &awaited.set, this.as_bytes().get(at..).unwrap_or_default())
     }
 
     pub(super) fn input(&mut self, buffer: u64, length: u64, context: &mut Context<'_>) -> Reply {
@@ -97,25 +163,31 @@ impl State {
 
     /// Writes to a stream for the caller.
     pub(super) fn put_out(&mut self, slices: u64, count: u64, context: &mut Context<'_>) -> Reply {
-        let deadline = self.events.deadline;
-        let vectors = match gather(slices, count, context) {
+        let most = match context.outside {
+            Outside::Streams(_) => MAX_BYTES,
+            Outside::Caller(_) => MOST_AT_ONCE,
+        };
+        let vectors = match gather(slices, count, most, context) {
             Ok(vectors) => vectors,
             Err(error) => return Reply::Result(Err(error)),
         };
-        match &mut context.outside {
+        match context.outside {
             Outside::Streams(_) => self.transfer(Stream::Output.into(), &vectors, context),
-            Outside::Caller(caller) => {
-                let length = vectors.length();
-                let appended = caller.room(length as usize).map(|output| vectors.append_to(output));
-                match appended {
-                    Ok(Ok(())) => match caller.appended(deadline) {
-                        Ok(()) => Reply::Result(Ok(length)),
-                        Err(abort) => Reply::Abort(abort),
-                    },
-                    Ok(Err(error)) => Reply::Result(Err(error)),
-                    Err(abort) => Reply::Abort(abort),
-                }
-            }
+            Outside::Caller(_) => self.hand_over(&vectors, context),
+        }
+    }
+
+    /// Appends to what the caller has of the output.
+    fn hand_over(&self, vectors: &Vectors<'_>, context: &mut Context<'_>) -> Reply {
+        let Outside::Caller(caller) = &mut context.outside else { return Reply::Result(Err(CallError::Io)) };
+        let length = vectors.length();
+        match caller.room(length as usize).map(|output| vectors.append_to(output)) {
+            Ok(Ok(())) => match caller.appended(self.events.deadline) {
+                Ok(()) => Reply::Result(Ok(length)),
+                Err(abort) => Reply::Abort(abort),
+            },
+            Ok(Err(error)) => Reply::Result(Err(error)),
+            Err(abort) => Reply::Abort(abort),
         }
     }
 
@@ -130,9 +202,12 @@ impl State {
             return Reply::Result(Err(CallError::BadArgument));
         };
         match (outcome, &mut context.outside) {
-            (Outcome::Done, Outside::Caller(_)) => match self.put_out(slices, count, context) {
-                Reply::Result(Ok(_)) => Reply::Responded,
-                reply => reply,
+            (Outcome::Done, Outside::Caller(_)) => match gather_all(slices, count, context) {
+                Ok(vectors) => match self.hand_over(&vectors, context) {
+                    Reply::Result(Ok(_)) => Reply::Responded,
+                    reply => reply,
+                },
+                Err(error) => Reply::Result(Err(error)),
             },
             (Outcome::Failed, _) => match read_all(slices, count, context) {
                 Ok(reason) => Reply::Failed(escape_lines(&String::from_utf8_lossy(&reason))),
@@ -144,7 +219,7 @@ impl State {
 
     /// The last output of an image that runs as an ordinary program.
     fn respond_to_streams(&mut self, slices: u64, count: u64, context: &mut Context<'_>) -> Reply {
-        let vectors = match gather(slices, count, context) {
+        let vectors = match gather_all(slices, count, context) {
             Ok(vectors) => vectors,
             Err(error) => return Reply::Result(Err(error)),
         };
@@ -168,11 +243,16 @@ impl State {
 
     fn call_host(&mut self, request: u64, context: &mut Context<'_>) -> Result<u64, CallError> {
         let mut this: HostRequest = context.guest.read_struct(request)?;
-        if this.name.length > MAX_TEXT || this.argument.length > MAX_BYTES {
+        if this.name.length > MAX_TEXT || this.argument.length > MAX_ARGUMENT {
             return Err(CallError::TooLong);
         }
         let name = context.guest.read_text(this.name, MAX_TEXT)?;
         let argument = context.guest.read_bytes(this.argument)?;
+        // The function may have effects: nothing is to fail after it.
+        let at = offset_of!(HostRequest, length);
+        let length = GuestSlice::new(request.saturating_add(at as u64), 8);
+        context.guest.runs(length, Access::Write, |_| Ok(()))?;
+        context.guest.runs(this.buffer, Access::Write, |_| Ok(()))?;
         let Outside::Caller(caller) = &mut context.outside else {
             return Err(CallError::NoSuchFunction);
         };
@@ -183,9 +263,8 @@ impl State {
         let part = reply.get(..(this.buffer.length.min(reply.len() as u64)) as usize).unwrap_or_default();
         context.guest.write(this.buffer.address, part)?;
         this.length = reply.len() as u64;
-        let at = offset_of!(HostRequest, length);
         let bytes = this.as_bytes().get(at..).unwrap_or_default();
-        context.guest.write(GuestAddress(request.saturating_add(at as u64)), bytes)?;
+        context.guest.write(length.address, bytes)?;
         self.reply = reply;
         Ok(failed)
     }
@@ -207,7 +286,7 @@ impl State {
 
 /// All bytes of a list of slices.
 fn read_all(slices: u64, count: u64, context: &Context<'_>) -> Result<Vec<u8>, CallError> {
-    let vectors = gather(slices, count, context)?;
+    let vectors = gather_all(slices, count, context)?;
     if vectors.length() > MAX_TEXT {
         return Err(CallError::TooLong);
     }
@@ -228,18 +307,18 @@ impl State {
         match stream {
             Stream::Output => self.put_out(slices, count, context),
             Stream::Error => {
-                let vectors = match gather(slices, count, context) {
+                let vectors = match gather(slices, count, MAX_BYTES, context) {
                     Ok(vectors) => vectors,
                     Err(error) => return Reply::Result(Err(error)),
                 };
-                let mut bytes = Vec::new();
-                if let Err(error) = vectors.append_to(&mut bytes) {
-                    return Reply::Result(Err(error));
-                }
                 if let Outside::Caller(caller) = &mut context.outside {
+                    let mut bytes = Vec::new();
+                    if let Err(error) = vectors.append_first(caller.diagnostics_room() as u64, &mut bytes) {
+                        return Reply::Result(Err(error));
+                    }
                     caller.diagnostics(&bytes);
                 }
-                Reply::Result(Ok(bytes.len() as u64))
+                Reply::Result(Ok(vectors.length()))
             }
         }
     }

@@ -17,6 +17,7 @@ pub use console::Console;
 pub use event::{Events, Request, Requests, Stop};
 pub use failure::Failures;
 pub use invocation::AtReady;
+pub(crate) use invocation::Awaited;
 pub use random::Random;
 pub use rights::Edited;
 pub use text::{LogEntry, PanicText, TENDER_TARGET};

@@ -81,13 +81,19 @@ impl State {
             return Ok(0);
         }
         let within = |place: &Extent| place.contains(address) && end <= place.end();
-        if !within(&places.stack) && !within(&places.heap) {
+        let (place, memory_of_place) = if within(&places.stack) {
+            (places.stack, context.physical.stack)
+        } else if within(&places.heap) {
+            (places.heap, context.physical.heap)
+        } else {
             return Err(CallError::BadAddress);
-        }
+        };
+        let physical = memory_of_place.start + (address - place.start);
         let memory = context.guest.memory();
         let mut editor = Editor { memory, root: context.root, pool: &mut self.pool };
-        let (edits, changed) =
-            editor.plan(address, length, rights, stub::MAX_EDIT_VALUES).map_err(|_| CallError::BadAddress)?;
+        let (edits, changed) = editor
+            .plan(address, physical, length, rights, stub::MAX_EDIT_VALUES)
+            .map_err(|_| CallError::BadAddress)?;
         if memory.written().is_some() {
             self.edited.add(&edits);
         }

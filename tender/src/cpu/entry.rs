@@ -1,7 +1,7 @@
 //! The entry page under KVM: what leaves the guest for a hypercall, and what brings an instance of a
 //! snapshot back to where that was taken.
 //!
-//! The way back is code at CPL 3, which loads the extended state from the boot page with one instruction.
+//! The way back is code at CPL 3, which clears the x87 unit and loads the extended state from the boot page.
 //! To have KVM load it costs as much as a tenth of an exit and more.
 
 use super::HYPERCALL_PORT;
@@ -22,6 +22,8 @@ global_asm!(
     "    int3",
     "    mov eax, -1",
     "    mov edx, -1",
+    // Where no exception of the x87 unit is pending, some CPUs do not load what its last instruction was.
+    "    fninit",
     "    \\load",
     "    xor eax, eax",
     "    xor edx, edx",

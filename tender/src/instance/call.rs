@@ -22,7 +22,7 @@ impl Instance {
     }
 
     /// Runs an instance that is as its snapshot is, once, for a caller. Afterwards it is to be
-    /// [reset](Self::reset), or thrown away.
+    /// [reset](Self::reset), or thrown away: until then this answers how it ended.
     ///
     /// `requests` lets another thread end the run. The thread has the [kick
     /// signal](crate::kvm::kick_signal) unblocked until this returns, and may get it once more later.
@@ -33,16 +33,38 @@ impl Instance {
         deadline: Option<Instant>,
         requests: Option<&Arc<Requests>>,
     ) -> End {
-        self.state.events.deadline = deadline;
-        if let Err(dead) = self.begin(&mut Outside::Caller(caller), log) {
-            return End::Dead(dead);
+        if let Some(end) = &self.end {
+            return end.clone();
         }
-        self.with_caller(caller, log, deadline, requests)
+        self.state.events.deadline = deadline;
+        let end = match self.begin(&mut Outside::Caller(caller), log) {
+            Ok(()) => self.with_caller(caller, log, deadline, requests),
+            Err(dead) => End::Dead(dead),
+        };
+        self.end = Some(end.clone());
+        end
     }
 
     /// Begins a run as [`call`](Self::call) does, and ends with [`End::Paused`] where it takes longer than a
     /// [turn](TURN) or is about to wait.
     pub(crate) fn begin_call(
+        &mut self,
+        caller: &mut dyn Caller,
+        log: &mut dyn FnMut(&LogEntry<'_>),
+        deadline: Option<Instant>,
+        now: Instant,
+    ) -> End {
+        if let Some(end) = &self.end {
+            return end.clone();
+        }
+        let end = self.first_turn(caller, log, deadline, now);
+        if !matches!(end, End::Paused) {
+            self.end = Some(end.clone());
+        }
+        end
+    }
+
+    fn first_turn(
         &mut self,
         caller: &mut dyn Caller,
         log: &mut dyn FnMut(&LogEntry<'_>),
@@ -76,7 +98,12 @@ impl Instance {
         deadline: Option<Instant>,
         requests: Option<&Arc<Requests>>,
     ) -> End {
-        self.with_caller(caller, log, deadline, requests)
+        if let Some(end) = &self.end {
+            return end.clone();
+        }
+        let end = self.with_caller(caller, log, deadline, requests);
+        self.end = Some(end.clone());
+        end
     }
 
     /// Lets the guest use no more than so many bytes of its heap, what its snapshot has of it included:
@@ -95,6 +122,11 @@ impl Instance {
         Ok(())
     }
 
+    /// Whether it may use less of its heap than there is.
+    pub(crate) fn is_heap_limited(&self) -> bool {
+        self.machine.memory().end() < self.physical.heap.end()
+    }
+
     /// Hands the guest its invocation, where it waits for one.
     pub(super) fn begin(
         &mut self,
@@ -102,7 +134,7 @@ impl Instance {
         log: &mut dyn FnMut(&LogEntry<'_>),
     ) -> Result<(), Dead> {
         let Origin::Snapshot(snapshot) = &self.origin else { return Ok(()) };
-        let Some(invocation) = snapshot.invocation else { return Ok(()) };
+        let Some(awaited) = &snapshot.invocation else { return Ok(()) };
         let mut context = Context {
             guest: Guest::new(self.machine.memory(), self.tables.root),
             places: &self.places,
@@ -111,7 +143,11 @@ impl Instance {
             outside: outside.again(),
             log,
         };
-        self.state.begin(invocation, &mut context).map_err(Dead::Invocation)
+        let begun = self.state.begin(awaited, &mut context);
+        if self.machine.memory().was_asked_beyond_end() {
+            return Err(Dead::HostMemory);
+        }
+        begun.map_err(Dead::Invocation)
     }
 
     fn with_caller(

@@ -9,8 +9,10 @@
 //! after each. Every so often pages are found that no longer change: they are watched anew.
 
 use super::resume::{at_ready, pool};
-use super::{Instance, Origin};
+use super::{End, Instance, Origin};
+use crate::calls::Requests;
 use crate::cpu::{entry, stub};
+use crate::kvm::Dead;
 use crate::layout::{EDIT_LIST, PAGE_TABLES};
 use crate::memory::{OutOfMemory, words};
 use crate::paging::Edit;
@@ -85,6 +87,13 @@ impl Instance {
     pub fn reset(&mut self) -> Result<Reset, Unclean> {
         let Origin::Snapshot(snapshot) = &self.origin else { return Err(Unclean::NoSnapshot) };
         let snapshot = Arc::clone(snapshot);
+        let reset = self.back_to(&snapshot);
+        // One that is half of each must not run.
+        self.end = reset.is_err().then_some(End::Dead(Dead::Unclean));
+        reset
+    }
+
+    fn back_to(&mut self, snapshot: &Snapshot) -> Result<Reset, Unclean> {
         let base = &snapshot.base;
         self.machine.finish();
         // The list is empty when all of it was done. Like other pages, it is copied back below.
@@ -100,7 +109,7 @@ impl Instance {
         let edits = self.change_tables_back(base)?;
         let way_back = self.places.entry() + if edits { entry::RESUME_WITH_EDITS } else { entry::RESUME };
         self.machine.put_back(&snapshot.host, &self.tables, &snapshot.saved, way_back);
-        self.forget(&snapshot);
+        self.forget(snapshot);
         Ok(Reset { copied: self.cleaner.pages.len(), let_go })
     }
 
@@ -220,13 +229,14 @@ impl Instance {
         state.clock.forget();
         state.pool = pool(snapshot);
         state.events.subscribed = snapshot.subscribed;
-        state.events.requests = Arc::default();
+        if !Requests::is_fresh(&state.events.requests) {
+            state.events.requests = Arc::default();
+        }
         state.events.deadline = None;
         state.events.turn = None;
         state.failures.clear();
         state.at_ready = at_ready(snapshot);
         state.reply = Vec::new();
-        self.end = None;
         self.waits_in_call = false;
     }
 }

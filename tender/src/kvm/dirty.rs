@@ -1,7 +1,7 @@
 //! KVM's log of written pages (Documentation/virt/kvm/api.rst, `KVM_GET_DIRTY_LOG`,
 //! `KVM_CLEAR_DIRTY_LOG`, `KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2`).
 //!
-//! With manual protection, asking for the log changes nothing: a page that was written once stays
+//! Linux 5.2 has it. With manual protection, asking for the log changes nothing: a page that was written once stays
 //! writable and listed until it is given up, and writing it costs no fault meanwhile.
 
 use coracle_hypercall::memory::PAGE;

@@ -61,6 +61,9 @@ pub enum Dead {
         "cannot hand the guest its input ({0}): the host has no random bytes, or the snapshot's file was cut"
     )]
     Invocation(CallError),
+    /// What the guest's last run has left could not be taken back.
+    #[error("the guest's last run could not be undone")]
+    Unclean,
     /// There is no timer that could stop the guest.
     #[error(
         "the host has no timer for this thread: {} (ulimit -i bounds how many a user may have)",

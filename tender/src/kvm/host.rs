@@ -26,7 +26,8 @@ pub enum HostError {
     /// Another reason against opening it.
     #[error("cannot open /dev/kvm: {0}")]
     Open(io::Error),
-    /// The kernel's KVM is older than what the tender needs.
+    /// The kernel's KVM is older than what the tender needs. Instances of snapshots need Linux 5.2, which is
+    /// found out when one is made.
     #[error("this kernel's KVM lacks {0}: Linux 4.17 or newer is needed")]
     Old(&'static str),
     /// The CPU lacks something.

@@ -115,7 +115,8 @@ impl Machine {
         let vm = create_vm(host).map_err(refused("make a VM"))?;
         let logged = memory.written().is_some();
         if logged {
-            dirty::log_manually(&vm).map_err(refused("keep track of written memory"))?;
+            dirty::log_manually(&vm)
+                .map_err(refused("keep track of written memory, as Linux 5.2 and newer do"))?;
         }
         let slot = kvm_userspace_memory_region {
             slot: SLOT,

@@ -219,7 +219,7 @@ impl Memory {
     }
 
     /// Makes all from `end` on, a multiple of a page, inaccessible, and what lies before that accessible. What
-    /// becomes inaccessible is zero when it comes back. There no file is mapped.
+    /// becomes inaccessible comes back as it was mapped: zero, or what the snapshot's file has there.
     ///
     /// # Errors
     /// The host's.

@@ -76,19 +76,21 @@ pub struct Editor<'a, M> {
 }
 
 impl<M: EntryMemory> Editor<'_, M> {
-    /// Plans new rights for the pages from `address` on, up to `length` bytes but no more than
-    /// `max_values` entries. Gives the edits and how many bytes they cover, at least one page.
+    /// Plans new rights for the pages from `address` on, which lead to `physical` and on from there, up to
+    /// `length` bytes but no more than `max_values` entries. Gives the edits and how many bytes they cover,
+    /// at least one page.
     ///
     /// A pool that was used takes more entries than a table has.
     ///
-    /// Pages must be user pages of a place whose guest-physical memory is contiguous with its
-    /// addresses: the guest-physical address of an inaccessible page is kept in its absent entry.
+    /// Pages must be user pages of one place, whose guest-physical memory is contiguous. Where they lead is
+    /// never taken from their entries, which a snapshot may have forged.
     ///
     /// # Errors
     /// See [`EditError`]; nothing that the guest can see has changed then.
     pub fn plan(
         &mut self,
         address: u64,
+        physical: u64,
         length: u64,
         rights: Rights,
         max_values: usize,
@@ -97,12 +99,15 @@ impl<M: EntryMemory> Editor<'_, M> {
         let mut values = 0;
         let mut done = 0;
         while done < length && values < max_values {
-            let here = address + done;
+            let (here, leads_to) = (address + done, physical + done);
             let directory = self.directory_entry(here)?;
             let entry = self.memory.entry(directory)?;
             let flags = entry.flags();
             let is_table =
                 flags.contains(PageTableFlags::PRESENT) && !flags.contains(PageTableFlags::HUGE_PAGE);
+            if !is_table && here % LARGE_PAGE != leads_to % LARGE_PAGE {
+                return Err(EditError::NotMapped);
+            }
             let (at, level) = if is_table {
                 (entry_address(entry.addr().as_u64(), 1, here), 1)
             } else if here.is_multiple_of(LARGE_PAGE) && length - done >= LARGE_PAGE {
@@ -116,7 +121,8 @@ impl<M: EntryMemory> Editor<'_, M> {
                 let stop = (here / LARGE_PAGE + 1) * LARGE_PAGE - address;
                 let stop = stop.min(length);
                 let changed = here % LARGE_PAGE..here % LARGE_PAGE + (stop - done);
-                let entries = split(&entry, rights, &changed);
+                let large = leads_to - here % LARGE_PAGE;
+                let entries = split(large, rights_of(flags), rights, &changed);
                 if used {
                     values += entries.len();
                     edits.push(Edit { entry: table, values: entries });
@@ -133,8 +139,7 @@ impl<M: EntryMemory> Editor<'_, M> {
                 values += 1;
                 continue;
             };
-            let value = with_rights(&self.memory.entry(at)?, rights, level == 2);
-            push(&mut edits, at, value);
+            push(&mut edits, at, leads_to | leaf_flags(rights, true, level == 2).bits());
             values += 1;
             done += entry_span(level);
         }
@@ -146,7 +151,8 @@ impl<M: EntryMemory> Editor<'_, M> {
         let mut table = self.root;
         for level in [4, 3] {
             let entry = self.memory.entry(entry_address(table, level, address))?;
-            if !entry.flags().contains(PageTableFlags::PRESENT) {
+            let flags = entry.flags();
+            if !flags.contains(PageTableFlags::PRESENT) || flags.contains(PageTableFlags::HUGE_PAGE) {
                 return Err(EditError::NotMapped);
             }
             table = entry.addr().as_u64();
@@ -159,11 +165,9 @@ impl<M: EntryMemory> Editor<'_, M> {
     }
 }
 
-/// The entries of a table that maps what a large page does, but for those bytes of it that get other
-/// rights.
-fn split(large: &PageTableEntry, rights: Rights, changed: &Range<u64>) -> Vec<u64> {
-    let before = rights_of(large.flags());
-    let start = large.addr().as_u64();
+/// The entries of a table that maps what a large page at the guest-physical address `start` does, but for
+/// those bytes of it that get other rights.
+fn split(start: u64, before: Rights, rights: Rights, changed: &Range<u64>) -> Vec<u64> {
     let entry = |offset| {
         let rights = if changed.contains(&offset) { rights } else { before };
         (start + offset) | leaf_flags(rights, true, false).bits()
@@ -177,9 +181,4 @@ fn push(edits: &mut Vec<Edit>, entry: u64, value: u64) {
         Some(last) if last.entry + 8 * last.values.len() as u64 == entry => last.values.push(value),
         _ => edits.push(Edit { entry, values: vec![value] }),
     }
-}
-
-/// The bits of an entry for the same guest-physical page with other rights.
-fn with_rights(entry: &PageTableEntry, rights: Rights, large: bool) -> u64 {
-    entry.addr().as_u64() | leaf_flags(rights, true, large).bits()
 }

@@ -17,8 +17,8 @@ mod tests;
 
 pub use build::{BuildError, Builder, Mapping};
 pub use edit::{Edit, EditError, Editor, Pool};
-pub(crate) use walk::each_leaf;
 pub use walk::{Access, Leaf, Translation, leaves, walk};
+pub(crate) use walk::{Part, each_part};
 
 use crate::memory::{Memory, OutOfMemory};
 use coracle_hypercall::memory::Rights;

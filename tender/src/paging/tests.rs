@@ -127,9 +127,9 @@ proptest! {
             ][choice];
             let length = count.min(1536 - first) * PAGE;
             let most = if used { most + ENTRIES as usize } else { most };
-            let address = place.address + first * PAGE;
+            let (address, physical) = (place.address + first * PAGE, place.physical + first * PAGE);
             let mut editor = Editor { memory: &mut memory, root, pool: &mut pool };
-            let (edits, done) = editor.plan(address, length, rights, most).expect("mapped");
+            let (edits, done) = editor.plan(address, physical, length, rights, most).expect("mapped");
             prop_assert!(done > 0 && done <= length);
             prop_assert!(edits.iter().map(|edit| edit.values.len()).sum::<usize>() <= most);
             for edit in edits {
@@ -197,4 +197,62 @@ fn a_system_page_cannot_be_reached_through_a_user_table() {
     let root = builder.root();
     let found = walk(&&mut memory, root, system.address).expect("memory").expect("mapped");
     assert!(!found.user && !found.allows(Access::Read));
+}
+
+const READ_WRITE: Rights = Rights::READ.union(Rights::WRITE);
+
+/// Plans other rights for pages under the PML4 at [`TABLES`], which lead to `physical` and on.
+fn plan(memory: &mut Sparse, address: u64, physical: u64, length: u64) -> Result<Vec<Edit>, EditError> {
+    let mut pool = Pool { next: TABLES_END - 4 * PAGE, end: TABLES_END, used: true };
+    let mut editor = Editor { memory, root: TABLES, pool: &mut pool };
+    editor.plan(address, physical, length, READ_WRITE, 2000).map(|(edits, _)| edits)
+}
+
+#[test]
+fn where_a_page_leads_is_not_taken_from_its_entry() {
+    const PHYSICAL: u64 = 1 << 32;
+    // A page, a large page, and a part of a large page.
+    for (length, changed) in [(PAGE, PAGE), (LARGE_PAGE, LARGE_PAGE), (LARGE_PAGE, PAGE)] {
+        let mut memory = Sparse::default();
+        let place = Mapping { physical: PHYSICAL, length, rights: READ_WRITE, ..PLACE };
+        builder(&mut memory).map(place).expect("free");
+        let level = if length == LARGE_PAGE { 2 } else { 1 };
+        let table = TABLES + (4 - level) * PAGE;
+        let at = entry_address(table, level as u8, place.address);
+        // Absent, and it names the PML4.
+        memory.0.insert(at, TABLES).expect("the page's entry");
+        let edits = plan(&mut memory, place.address, PHYSICAL, changed).expect("mapped");
+        for edit in edits {
+            for (index, value) in edit.values.iter().enumerate() {
+                memory.0.insert(edit.entry + index as u64 * 8, *value);
+            }
+        }
+        for leaf in leaves(&&mut memory, TABLES).expect("memory") {
+            assert_eq!(leaf.translation.physical, PHYSICAL + (leaf.address - place.address), "level {level}");
+        }
+        let found = walk(&&mut memory, TABLES, place.address).expect("memory").expect("mapped");
+        assert!(found.allows(Access::Write));
+    }
+}
+
+#[test]
+fn a_large_page_whose_memory_does_not_begin_as_one_is_not_edited() {
+    let mut memory = Sparse::default();
+    let place = Mapping { length: 2 * LARGE_PAGE, ..PLACE };
+    builder(&mut memory).map(place).expect("free");
+    for length in [PAGE, LARGE_PAGE] {
+        let result = plan(&mut memory, place.address, place.physical + PAGE, length);
+        assert_eq!(result, Err(EditError::NotMapped));
+    }
+}
+
+#[test]
+fn an_entry_that_leads_to_no_directory_is_not_edited() {
+    for table in [TABLES, TABLES + PAGE] {
+        let mut memory = Sparse::default();
+        builder(&mut memory).map(PLACE).expect("free");
+        let level = if table == TABLES { 4 } else { 3 };
+        *memory.0.get_mut(&entry_address(table, level, PLACE.address)).expect("an entry") |= 1 << 7;
+        assert_eq!(plan(&mut memory, PLACE.address, PLACE.physical, PAGE), Err(EditError::NotMapped));
+    }
 }

@@ -1,6 +1,6 @@
 //! Translates guest-virtual addresses in software, as the CPU would at CPL 3.
 
-use super::{ENTRIES, EntryMemory, entry_address, entry_span, rights_of};
+use super::{ENTRIES, EntryMemory, entry_address, entry_span, rights_of, to_bits};
 use crate::memory::OutOfMemory;
 use coracle_hypercall::memory::Rights;
 use x86_64::structures::paging::page_table::PageTableFlags;
@@ -88,39 +88,76 @@ pub struct Leaf {
 /// When a table lies outside of memory.
 pub fn leaves<M: EntryMemory>(memory: &M, root: u64) -> Result<Vec<Leaf>, OutOfMemory> {
     let mut found = Vec::new();
-    each_leaf(memory, root, |leaf| {
-        found.push(leaf);
+    each_part(memory, root, |part| {
+        if let Part::Leaf(leaf) = part {
+            found.push(leaf);
+        }
         Ok::<(), OutOfMemory>(())
     })?;
     found.sort_by_key(|leaf| leaf.address);
     Ok(found)
 }
 
-/// Hands every page that the tables under `root` map to `each`, in no particular order, until that has
-/// an error.
-pub(crate) fn each_leaf<M: EntryMemory, E: From<OutOfMemory>>(
+/// Something that the tables hold.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Part {
+    /// A table at this guest-physical address, before anything of it is read.
+    Table(u64),
+    /// A page.
+    Leaf(Leaf),
+    /// An entry of a level, for this address, that says something and maps nothing.
+    Absent { address: u64, level: u8, bits: u64 },
+    /// The table that began last has no entry that says anything.
+    Empty,
+}
+
+/// Hands all that the tables under `root` hold to `each`, until that has an error. A table is walked as often
+/// as an entry leads to it, so it is for `each` to end a walk in circles. Addresses of the upper half are
+/// those that they were without their sign, `1 << 47` and more.
+pub(crate) fn each_part<M: EntryMemory, E: From<OutOfMemory>>(
     memory: &M,
     root: u64,
-    mut each: impl FnMut(Leaf) -> Result<(), E>,
+    mut each: impl FnMut(Part) -> Result<(), E>,
 ) -> Result<(), E> {
-    let mut open = vec![(root, 4u8, 0u64)];
-    while let Some((table, level, base)) = open.pop() {
+    let mut open = vec![Open { table: root, level: 4, base: 0, user: true, writable: true }];
+    while let Some(Open { table, level, base, user, writable }) = open.pop() {
+        each(Part::Table(table))?;
         let span = entry_span(level);
+        let mut empty = true;
         for index in 0..ENTRIES {
             let entry = memory.entry(table + index * 8)?;
-            let flags = entry.flags();
+            let (flags, physical) = (entry.flags(), entry.addr().as_u64());
             let address = base + index * span;
+            let (user, writable) = (
+                user && flags.contains(PageTableFlags::USER_ACCESSIBLE),
+                writable && flags.contains(PageTableFlags::WRITABLE),
+            );
+            empty &= entry.is_unused();
             if !flags.contains(PageTableFlags::PRESENT) {
-                continue;
-            }
-            if level == 1 || flags.contains(PageTableFlags::HUGE_PAGE) {
-                if let Some(translation) = walk(memory, root, address)? {
-                    each(Leaf { address, size: span, translation })?;
+                if !entry.is_unused() {
+                    each(Part::Absent { address, level, bits: to_bits(&entry) })?;
                 }
+            } else if level == 1 || flags.contains(PageTableFlags::HUGE_PAGE) {
+                let mut rights = rights_of(flags);
+                rights.set(Rights::WRITE, writable);
+                let translation = Translation { physical, left: span, rights, user };
+                each(Part::Leaf(Leaf { address, size: span, translation }))?;
             } else {
-                open.push((entry.addr().as_u64(), level - 1, address));
+                open.push(Open { table: physical, level: level - 1, base: address, user, writable });
             }
+        }
+        if empty {
+            each(Part::Empty)?;
         }
     }
     Ok(())
+}
+
+/// A table that is still to be walked.
+struct Open {
+    table: u64,
+    level: u8,
+    base: u64,
+    user: bool,
+    writable: bool,
 }

@@ -183,8 +183,12 @@ impl Caller for Exchange<'_> {
         Ok(())
     }
 
+    fn diagnostics_room(&self) -> usize {
+        MOST_DIAGNOSTICS.saturating_sub(self.diagnostics.len())
+    }
+
     fn diagnostics(&mut self, text: &[u8]) {
-        let room = MOST_DIAGNOSTICS.saturating_sub(self.diagnostics.len());
+        let room = self.diagnostics_room();
         self.diagnostics.extend(text.iter().take(room));
     }
 

@@ -34,8 +34,11 @@ struct List {
 }
 
 impl Tasks {
-    pub(super) fn clean(&self, instance: Instance) {
-        self.change(|list| list.dirty.push(instance));
+    /// Has an instance made clean; answers it where nobody is there any more to do so.
+    pub(super) fn clean(&self, instance: Instance) -> Option<Instance> {
+        let mut left = None;
+        self.change(|list| if list.ended { left = Some(instance) } else { list.dirty.push(instance) });
+        left
     }
 
     /// Has an instance given back to the host; answers it where too many wait for that already, so that
@@ -75,7 +78,8 @@ impl Tasks {
         let (mut list, _) = waited.unwrap_or_else(PoisonError::into_inner);
         let taken = std::mem::take(&mut *list);
         list.ended = taken.ended;
-        (!taken.ended).then_some(taken)
+        // Calls that are in flight may wait for those that are still to be made clean.
+        (!taken.ended || !taken.dirty.is_empty()).then_some(taken)
     }
 }
 
@@ -92,7 +96,7 @@ fn keep(tasks: &Tasks, shared: &Weak<Shared>) {
             shared.clean(instance);
         }
         drop(list.unwanted);
-        if list.fill {
+        if list.fill && !list.ended {
             shared.fill();
         }
         shared.shrink();

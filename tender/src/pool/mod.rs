@@ -65,7 +65,7 @@
 //! | for each | it takes | limit |
 //! |---|---|---|
 //! | instance | 2 descriptors | `ulimit -n` |
-//! | | one mapping for each run of pages in its snapshot, and some more | `sysctl vm.max_map_count` |
+//! | | one mapping for its memory, and some more | `sysctl vm.max_map_count` |
 //! | | address space of the guest's memory; memory for what calls have changed | `ulimit -v` |
 //! | | a thread of the kernel's, on some KVMs | `ulimit -u`, the cgroup's `pids.max` |
 //! | thread that calls | one POSIX timer | `ulimit -i` |

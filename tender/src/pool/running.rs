@@ -106,7 +106,10 @@ fn answer(
         End::TimedOut => Err(CallError::Overran(Overrun::Time(limits.time.unwrap_or_default()))),
         End::Aborted(Abort::TooMuchOutput) => Err(CallError::Overran(Overrun::Output(most_output))),
         End::Aborted(_) | End::Asked(_) => Err(CallError::Cancelled),
-        End::Dead(Dead::HostMemory) if let Some(most) = limits.memory => {
+        End::Dead(Dead::HostMemory)
+            if let Some(most) = limits.memory
+                && instance.is_heap_limited() =>
+        {
             Err(CallError::Overran(Overrun::Memory(most)))
         }
         End::Dead(dead) => Err(HostFailure::Dead(dead).into()),

@@ -38,8 +38,10 @@ pub(super) struct Shared {
     pub(super) kept: Duration,
     /// The process that may use it.
     process: Process,
-    /// How many wait for an instance, and how they are told of one.
-    waiting: Mutex<usize>,
+    /// How many wait for an instance. It changes under the lock.
+    waiters: AtomicUsize,
+    /// How they are told of one.
+    waiting: Mutex<()>,
     freed: Condvar,
     /// Whether calls take long.
     pub(super) lengths: Lengths,
@@ -100,7 +102,8 @@ impl Shared {
             workers: Arc::new(Workers::new(cpus.min(most), most)),
             kept: builder.kept,
             process: Process::this(),
-            waiting: Mutex::new(0),
+            waiters: AtomicUsize::new(0),
+            waiting: Mutex::new(()),
             freed: Condvar::new(),
             lengths: Lengths::default(),
         }
@@ -131,7 +134,7 @@ impl Shared {
 
     /// Whether calls wait for an instance.
     pub(super) fn are_waiting(&self) -> bool {
-        *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) > 0
+        self.waiters.load(Ordering::SeqCst) > 0
     }
 
     /// A clean instance: one that waits, or a new one, or one that another call gives back.
@@ -148,7 +151,7 @@ impl Shared {
             return Ok(self.taken(self.make()?));
         }
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        *waiting += 1;
+        self.waiters.fetch_add(1, Ordering::SeqCst);
         let found = loop {
             if let Some(instance) = self.idle.take() {
                 break Ok(Some(instance));
@@ -168,7 +171,7 @@ impl Shared {
                 None => self.freed.wait(waiting).unwrap_or_else(PoisonError::into_inner),
             };
         };
-        *waiting -= 1;
+        self.waiters.fetch_sub(1, Ordering::SeqCst);
         drop(waiting);
         match found? {
             Some(instance) => Ok(self.taken(instance)),
@@ -178,22 +181,29 @@ impl Shared {
 
     /// Tells one of those who wait that there is an instance, or room for one.
     fn tell_of_room(&self) {
-        if self.are_waiting() {
-            self.freed.notify_one();
-        }
+        self.tell(Condvar::notify_one);
     }
 
     /// Tells all who wait to look whether they still are to.
     pub(super) fn tell_of_cancelling(&self) {
+        self.tell(Condvar::notify_all);
+    }
+
+    /// No one is missed: a waiter counts itself before it looks for what it waits for, and whoever tells has
+    /// changed that before he looks at the count. Both in one order (idle instances are behind locks, all
+    /// else is sequentially consistent), so one of the two sees the other. A waiter that is seen holds the
+    /// lock from then on until it waits.
+    fn tell(&self, notify: impl FnOnce(&Condvar)) {
         if self.are_waiting() {
-            self.freed.notify_all();
+            drop(self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+            notify(&self.freed);
         }
     }
 
     /// Whether there may be one more instance, which then counts.
     fn reserve(&self) -> bool {
         let one_more = |live| (live < self.most).then_some(live + 1);
-        self.live.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok()
+        self.live.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more).is_ok()
     }
 
     /// Makes an instance that counts already.
@@ -204,7 +214,7 @@ impl Shared {
                 Ok(instance)
             }
             Err(error) => {
-                self.live.fetch_sub(1, Ordering::Relaxed);
+                self.live.fetch_sub(1, Ordering::SeqCst);
                 self.tell_of_room();
                 Err(error.into())
             }
@@ -215,7 +225,11 @@ impl Shared {
     fn give_back(&self, mut instance: Instance) {
         match instance.count_written() {
             Ok(pages) if pages <= MANY_PAGES => self.clean(instance),
-            Ok(_) => self.tasks.clean(instance),
+            Ok(_) => {
+                if let Some(instance) = self.tasks.clean(instance) {
+                    self.clean(instance);
+                }
+            }
             Err(_) => self.discard(instance),
         }
     }
@@ -237,7 +251,7 @@ impl Shared {
         self.counters.discarded.fetch_add(1, Ordering::Relaxed);
         let too_many = self.tasks.discard(instance);
         drop(too_many);
-        self.live.fetch_sub(1, Ordering::Relaxed);
+        self.live.fetch_sub(1, Ordering::SeqCst);
         self.tell_of_room();
     }
 
@@ -257,7 +271,7 @@ impl Shared {
         let unused = self.idle.take_unused(more, self.kept);
         let count = unused.len();
         drop(unused);
-        self.live.fetch_sub(count, Ordering::Relaxed);
+        self.live.fetch_sub(count, Ordering::SeqCst);
         (0..count).for_each(|_| self.tell_of_room());
     }
 }

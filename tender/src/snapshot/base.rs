@@ -96,10 +96,28 @@ impl Base {
         if let Some(word) = self.loaded.as_ref().and_then(|loaded| loaded.get((number / 64) as usize))
             && word.load(Ordering::Acquire) & 1 << (number % 64) == 0
         {
-            // SAFETY: the page lies in the copies; nobody reads it before its bit is set, and whoever sets
-            // it does so after this.
-            unsafe { to.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+            // The copies are zero before they are written: a page that is zero, as in a hole, costs no memory.
+            if bytes.iter().any(|byte| *byte != 0) {
+                // SAFETY: the page lies in the copies; nobody reads it before its bit is set, and whoever
+                // sets it does so after this.
+                unsafe { to.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+            }
             word.fetch_or(1 << (number % 64), Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// Copies bytes of any pages.
+    pub(crate) fn read(&self, address: u64, buffer: &mut [u8]) -> io::Result<()> {
+        let (mut address, mut rest) = (address, buffer);
+        while !rest.is_empty() {
+            let at = address % PAGE;
+            let length = rest.len().min((PAGE - at) as usize);
+            let page = self.page(address / PAGE)?.wrapping_add(at as usize);
+            let (part, after) = rest.split_at_mut(length);
+            // SAFETY: so many bytes lie in the page from there on, which nobody writes any more.
+            unsafe { page.copy_to_nonoverlapping(part.as_mut_ptr(), length) };
+            (address, rest) = (address + length as u64, after);
         }
         Ok(())
     }

@@ -21,5 +21,6 @@ pub(super) fn image(file: &File, head: &Head, name: PathBuf) -> io::Result<Image
     }
     let image = take::memory_file(c"coracle-image")?;
     write::copy(file, at, length, &image, 0, &mut Sha256::new())?;
+    image.set_len(length)?;
     Image::from_file(image, name).map_err(io::Error::other)
 }

@@ -29,6 +29,7 @@ pub use take::Said;
 
 pub(crate) use base::Base;
 
+use crate::calls::Awaited;
 use crate::cpu::saved::Saved;
 use crate::image::Image;
 use crate::kvm::{Host, Tables};
@@ -58,7 +59,7 @@ pub struct Snapshot {
     pub(crate) program: Program,
     pub(crate) permissions: Permissions,
     /// Where the guest waits for its invocation; `None` when it has not run yet.
-    pub(crate) invocation: Option<u64>,
+    pub(crate) invocation: Option<Awaited>,
     pub(crate) subscribed: EventSources,
     /// When its monotonic clock would have read zero.
     pub(crate) clock_start: Instant,
@@ -130,10 +131,11 @@ impl Snapshot {
     }
 
     /// The same, in memory of this process: it no longer depends on its file, which somebody may cut, and
-    /// calls of its instances cost less. That reads all of it.
+    /// calls of its instances cost less. That reads all of it, as it is by now: the digest of its pages is not
+    /// compared ([`verify`](Self::verify) does that), and what decides what a guest may do is checked anew.
     ///
     /// # Errors
-    /// The host's; when the file was changed since it was opened.
+    /// The host's; when the file was cut, or so changed since it was opened that it would be refused now.
     pub fn into_memory(self) -> io::Result<Snapshot> {
         let file = take::memory_file(c"coracle-snapshot")?;
         self.write_to(&file)?;

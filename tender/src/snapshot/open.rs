@@ -7,6 +7,7 @@ use super::format::{
 };
 use super::write::Head;
 use super::{Refusal, Snapshot};
+use crate::calls::Awaited;
 use crate::cpu::saved::{Saved, Segments};
 use crate::cpu::{descriptors, features, stub};
 use crate::image::Image;
@@ -15,16 +16,17 @@ use crate::layout::{
     BOOT, EDIT_LIST, ENTRY, Extent, FAULT_STACK, PAGE_TABLES, Physical, Places, TABLES, TARGET_OFFSET,
 };
 use crate::memory::{Memory, OutOfMemory};
-use crate::paging::{ENTRIES, EntryMemory, each_leaf};
+use crate::paging::{Part, each_part, entry_span};
 use crate::registers::Registers;
 use crate::runnable::open_file;
 use crate::text::escape;
+use coracle_hypercall::error::CallError;
 use coracle_hypercall::event::EventSources;
 use coracle_hypercall::memory::{LARGE_PAGE, PAGE, Rights};
 use coracle_hypercall::note::{Permissions, Program};
 use coracle_hypercall::version;
 use sha2::{Digest, Sha256};
-use std::cell::Cell;
+use std::collections::HashSet;
 use std::fs::File;
 use std::io;
 use std::mem::offset_of;
@@ -33,7 +35,6 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
-use x86_64::structures::paging::page_table::PageTableEntry;
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 /// Opens the snapshot in a file. `sealed` says that nobody can change or cut it.
@@ -85,7 +86,12 @@ pub(super) fn open(
         return Err(malformed("a way back that leads elsewhere"));
     }
     check_system(&base, &places)?;
-    check_tables(&base, header.page_count, &physical, &places, permissions)?;
+    check_tables(&base, header.next_table, &physical, &places, permissions)?;
+    // What calls change in the tables is of no consequence to where they find their input.
+    let read = |physical, bytes: &mut [u8]| base.read(physical, bytes).map_err(|_| CallError::BadAddress);
+    let invocation = ready.then(|| Awaited::find(&&base, tables.root, header.invocation, read)).transpose();
+    let invocation =
+        invocation.map_err(|_| malformed("no room for the input where the guest waits for it"))?;
     Ok(Snapshot {
         host: Arc::clone(host),
         base,
@@ -96,7 +102,7 @@ pub(super) fn open(
         next_table: header.next_table,
         program,
         permissions,
-        invocation: ready.then_some(header.invocation),
+        invocation,
         subscribed,
         clock_start: past.ok_or(malformed("its clock is further than this machine's can be"))?,
         hot: OnceLock::new(),
@@ -357,44 +363,19 @@ fn check_system(base: &Base, places: &Places) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Tables as the snapshot has them, read no more often than sound ones need.
-struct Bounded<'b> {
-    base: &'b Base,
-    end: u64,
-    left: Cell<u64>,
-}
-
-impl EntryMemory for Bounded<'_> {
-    fn entry(&self, address: u64) -> Result<PageTableEntry, OutOfMemory> {
-        let out = OutOfMemory { address, length: 8 };
-        if address < PAGE_TABLES || address >= self.end {
-            return Err(out);
-        }
-        self.left.set(self.left.get().checked_sub(1).ok_or(out)?);
-        (&self.base).entry(address)
-    }
-
-    fn set_entry(&mut self, address: u64, _: &PageTableEntry) -> Result<(), OutOfMemory> {
-        Err(OutOfMemory { address, length: 8 })
-    }
-}
-
 /// The guest gets at nothing that the tender would not have given it: every page is the one that belongs
-/// there, the system place is not the guest's, and nothing is writable and executable.
+/// there, the system place is not the guest's, and nothing is writable and executable. What it is given later
+/// comes from no table that is in use.
 ///
-/// There are no more tables than pages in the file. So what a forged one costs depends on its length, not
-/// on the memory that it names.
+/// Each table is read once and has an entry. So what a forged file costs depends on its length, not on the
+/// memory that it names.
 fn check_tables(
     base: &Base,
-    pages: u64,
+    next_table: u64,
     physical: &Physical,
     places: &Places,
     permissions: Permissions,
 ) -> Result<(), Refusal> {
-    let tables = physical.page_tables();
-    // Each entry is read once, and for each page that it maps one of each level.
-    let reads = pages.saturating_mul(ENTRIES * 5);
-    let bounded = Bounded { base, end: tables.end(), left: Cell::new(reads) };
     let own = [
         (Extent { start: places.boot, length: PAGE }, BOOT, Rights::READ),
         (Extent { start: places.entry(), length: PAGE }, ENTRY, Rights::READ | Rights::EXECUTE),
@@ -402,36 +383,60 @@ fn check_tables(
         (places.stack, physical.stack.start, Rights::all()),
         (places.heap, physical.heap.start, Rights::all()),
     ];
-    each_leaf(&bounded, PAGE_TABLES, |leaf| {
-        let found = leaf.translation;
-        if found.rights.contains(Rights::WRITE | Rights::EXECUTE) {
-            return Err(malformed("a page that is writable and executable"));
+    // Whether a page of the guest's leads where it belongs, and may have these rights.
+    let is_own = |address: u64, size: u64, leads_to: u64, wanted: Rights| {
+        own.iter().any(|(place, start, rights)| {
+            place.contains(address)
+                && size <= place.end() - address
+                && leads_to == start + (address - place.start)
+                && rights.contains(wanted)
+        })
+    };
+    let mut tables = HashSet::new();
+    each_part(&base, PAGE_TABLES, |part| match part {
+        Part::Table(table) if !(PAGE_TABLES..next_table).contains(&table) => {
+            Err(malformed("page tables that lie elsewhere"))
         }
-        if !found.user {
-            let within =
-                places.system.contains(leaf.address) && leaf.size <= places.system.end() - leaf.address;
-            if !within || found.physical != leaf.address - places.system.start {
-                return Err(malformed("a page of the system's in another place"));
+        Part::Table(table) if !tables.insert(table) => Err(malformed("a page table that is two")),
+        Part::Table(_) => Ok(()),
+        Part::Empty => Err(malformed("a page table that is empty")),
+        // An inaccessible page: its entry keeps where it would lead.
+        Part::Absent { address, level, bits } => {
+            let size = entry_span(level);
+            if size <= LARGE_PAGE && is_own(address, size, bits, Rights::empty()) {
+                Ok(())
+            } else {
+                Err(malformed("an inaccessible page that is not the guest's"))
             }
-            return Ok(());
         }
-        let right = own.iter().any(|(place, start, rights)| {
-            place.contains(leaf.address)
-                && leaf.size <= place.end() - leaf.address
-                && found.physical == start + (leaf.address - place.start)
-                && rights.contains(found.rights)
-        });
-        if !right {
-            return Err(malformed("a page that is not the guest's"));
+        Part::Leaf(leaf) => {
+            let found = leaf.translation;
+            if leaf.size > LARGE_PAGE || !found.physical.is_multiple_of(leaf.size) {
+                return Err(malformed("a page of a size that no tender makes"));
+            }
+            if found.rights.contains(Rights::WRITE | Rights::EXECUTE) {
+                return Err(malformed("a page that is writable and executable"));
+            }
+            if !found.user {
+                let within =
+                    places.system.contains(leaf.address) && leaf.size <= places.system.end() - leaf.address;
+                if !within || found.physical != leaf.address - places.system.start {
+                    return Err(malformed("a page of the system's in another place"));
+                }
+                return Ok(());
+            }
+            if !is_own(leaf.address, leaf.size, found.physical, found.rights) {
+                return Err(malformed("a page that is not the guest's"));
+            }
+            let code = !places.image.contains(leaf.address) && leaf.address != places.entry();
+            if code
+                && found.rights.contains(Rights::EXECUTE)
+                && !permissions.contains(Permissions::CODE_AT_RUN_TIME)
+            {
+                return Err(malformed("code made at run time, which its image does not ask for"));
+            }
+            Ok(())
         }
-        let code = !places.image.contains(leaf.address) && leaf.address != places.entry();
-        if code
-            && found.rights.contains(Rights::EXECUTE)
-            && !permissions.contains(Permissions::CODE_AT_RUN_TIME)
-        {
-            return Err(malformed("code made at run time, which its image does not ask for"));
-        }
-        Ok(())
     })
 }
 

@@ -59,8 +59,12 @@ impl Caller for Said {
         Ok(())
     }
 
+    fn diagnostics_room(&self) -> usize {
+        MOST.saturating_sub(self.diagnostics.len())
+    }
+
     fn diagnostics(&mut self, text: &[u8]) {
-        let room = MOST.saturating_sub(self.diagnostics.len());
+        let room = self.diagnostics_room();
         self.diagnostics.extend(text.iter().take(room));
     }
 

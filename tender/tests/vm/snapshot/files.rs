@@ -8,18 +8,29 @@ use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::Write;
 use std::mem::offset_of;
+use std::os::unix::fs::FileExt;
 use tempfile::NamedTempFile;
 use zerocopy::{FromZeros, IntoBytes};
 
-/// A small file whose digests are right: three pages in two runs, and an image.
+/// The pages of memory that the small file has, three of them in its index, and the length of its image.
+const PAGES: u64 = 10;
+const IMAGE: usize = 100;
+
+/// A small file whose digests are right: three pages in two runs, with zeros around them, and an image.
 fn sound() -> Vec<u8> {
-    let runs = [Run { first: 20, count: 1 }, Run { first: 90, count: 2 }];
+    let runs = [Run { first: 2, count: 1 }, Run { first: 6, count: 2 }];
     let name = b"a/program";
     let tables = [runs.as_bytes(), name].concat();
     let data_offset = (Header::LENGTH + tables.len() as u64).next_multiple_of(PAGE);
-    let image = [0xee; 100];
-    let pages: Vec<u8> = (0..3 * PAGE).map(|index| (index / 7) as u8).collect();
-    let body = [&pages[..], &image].concat();
+    let image = [0xee; IMAGE];
+    let mut memory = vec![0; (PAGES * PAGE) as usize];
+    let mut digest = Sha256::new();
+    for run in runs {
+        let pages = &mut memory[(run.first * PAGE) as usize..][..(run.count * PAGE) as usize];
+        pages.iter_mut().enumerate().for_each(|(index, byte)| *byte = (index / 7) as u8);
+        digest.update(pages);
+    }
+    digest.update(image);
     let header = Header {
         magic: MAGIC,
         version: VERSION,
@@ -30,17 +41,23 @@ fn sound() -> Vec<u8> {
         name_length: name.len() as u32,
         data_offset,
         page_count: 3,
-        image_offset: data_offset + 3 * PAGE,
+        image_offset: data_offset + PAGES * PAGE,
         image_length: image.len() as u64,
-        memory: 16 << 20,
-        body_digest: Sha256::digest(&body).into(),
+        memory: PAGES * PAGE,
+        body_digest: digest.finalize().into(),
         ..Header::new_zeroed()
     };
     let mut bytes = [header.as_bytes(), &tables].concat();
     bytes.resize(data_offset as usize, 0);
     sign(&mut bytes);
-    bytes.extend(body);
+    bytes.extend(memory);
+    bytes.extend(image);
     bytes
+}
+
+/// Where the memory begins in a file as long as the small one.
+fn data(bytes: &[u8]) -> usize {
+    bytes.len() - (PAGES * PAGE) as usize - IMAGE
 }
 
 /// Puts the digest of a head into it.
@@ -67,7 +84,8 @@ fn a_sound_file_is_verified() {
     let mut seen = Vec::new();
     let file = file(&bytes);
     Snapshot::verify(file.path(), |done, all| seen.push((done, all))).expect("a sound file");
-    let all = bytes.len() as u64;
+    // Zeros between the pages of the index are not counted.
+    let all = 3 * PAGE + IMAGE as u64;
     assert_eq!(seen.last(), Some(&(all, all)));
     assert!(Snapshot::is_one(file.as_file()).expect("it can be read"));
 }
@@ -97,14 +115,14 @@ fn a_file_that_goes_on_after_its_end_is_refused() {
 #[test]
 fn every_flip_of_one_bit_in_the_head_is_found() {
     let bytes = sound();
-    let data = bytes.len() - 3 * PAGE as usize - 100;
+    let data = data(&bytes);
     let bits = (0..8 * size_of::<Header>()).chain((8 * size_of::<Header>()..8 * data).step_by(41));
     for bit in bits {
         let mut flipped = bytes.clone();
         flipped[bit / 8] ^= 1 << (bit % 8);
         let refusal = verify(&flipped).expect_err("a head that was changed");
         // Magic, version and the lengths are looked at before the digest.
-        let early = bit / 8 < offset_of!(Header, memory);
+        let early = bit / 8 < offset_of!(Header, image_pages);
         assert!(early || matches!(refusal, Refusal::Head), "bit {bit}: {refusal}");
     }
 }
@@ -112,12 +130,43 @@ fn every_flip_of_one_bit_in_the_head_is_found() {
 #[test]
 fn a_flipped_bit_in_a_page_or_in_the_image_is_found() {
     let bytes = sound();
-    let data = bytes.len() - 3 * PAGE as usize - 100;
-    for byte in (data..bytes.len()).step_by(97).chain([bytes.len() - 1]) {
+    for byte in (data(&bytes)..bytes.len()).step_by(97).chain([bytes.len() - 1]) {
         let mut flipped = bytes.clone();
         flipped[byte] ^= 1 << (byte % 8);
         assert!(matches!(verify(&flipped), Err(Refusal::Body)), "byte {byte}");
     }
+}
+
+#[test]
+fn data_in_pages_outside_of_the_index_is_found() {
+    let bytes = sound();
+    let data = data(&bytes);
+    for page in [0, 1, 3, 4, 5, 8, PAGES - 1] {
+        for offset in [0, 1234, PAGE - 1] {
+            let mut changed = bytes.clone();
+            let byte = &mut changed[data + (page * PAGE + offset) as usize];
+            assert_eq!(*byte, 0, "page {page} is in the index");
+            *byte = 1;
+            assert!(matches!(verify(&changed), Err(Refusal::Body)), "page {page}, byte {offset}");
+        }
+    }
+}
+
+#[test]
+fn zeros_outside_of_the_index_may_be_holes_of_any_length() {
+    // What was a page at the end of memory is one in the midst of much.
+    const MEMORY: u64 = 1 << 40;
+    let bytes = with(|header| {
+        header.memory = MEMORY;
+        header.image_offset = header.data_offset + MEMORY;
+    });
+    let (data, image) = (data(&bytes), bytes.len() - IMAGE);
+    let file = file(&bytes[..image]);
+    let verify = || Snapshot::verify(file.path(), |_, _| {}).map_err(|error| error.refusal);
+    file.as_file().write_all_at(&bytes[image..], data as u64 + MEMORY).expect("it is written");
+    verify().expect("a sound file");
+    file.as_file().write_all_at(&[1], data as u64 + MEMORY / 2).expect("it is written");
+    assert!(matches!(verify(), Err(Refusal::Body)));
 }
 
 #[test]
@@ -157,7 +206,16 @@ fn lengths_that_no_snapshot_has_are_refused_before_they_cost_anything() {
     assert!(malformed(&with(|header| header.image_offset = 0)));
     assert!(malformed(&with(|header| header.image_length = u64::MAX)));
     assert!(malformed(&with(|header| header.run_count = 1)));
-    assert!(malformed(&with(|header| header.memory = 0)));
+    for memory in [0, (PAGES - 1) * PAGE, (PAGES + 1) * PAGE, u64::MAX] {
+        assert!(malformed(&with(|header| header.memory = memory)));
+    }
+    let more = with(|header| (header.memory, header.image_offset) = (u64::MAX, header.data_offset - 1));
+    assert!(malformed(&more));
+    let more = with(|header| {
+        header.memory += PAGE;
+        header.image_offset += PAGE;
+    });
+    assert!(matches!(verify(&more), Err(Refusal::Length { .. })));
     let longer = with(|header| header.image_length += 1);
     assert!(matches!(verify(&longer), Err(Refusal::Length { .. })));
     let newer = with(|header| header.version += 1);
@@ -167,20 +225,19 @@ fn lengths_that_no_snapshot_has_are_refused_before_they_cost_anything() {
 #[test]
 fn runs_of_pages_that_overlap_or_lie_beyond_memory_are_refused() {
     let place = size_of::<Header>();
-    let pages = (16 << 20) / PAGE;
     let forged = [
-        [(20, 1), (20, 2)],
-        [(20, 1), (19, 2)],
-        [(91, 1), (90, 2)],
-        [(20, 1), (pages - 1, 2)],
-        [(20, 1), (u64::MAX, 2)],
-        [(20, 1), (90, u64::MAX)],
-        [(20, 3), (90, 0)],
-        [(20, 2), (90, 2)],
+        [(2, 1), (2, 2)],
+        [(2, 1), (1, 2)],
+        [(7, 1), (6, 2)],
+        [(2, 1), (PAGES - 1, 2)],
+        [(2, 1), (u64::MAX, 2)],
+        [(2, 1), (6, u64::MAX)],
+        [(2, 3), (6, 0)],
+        [(2, 2), (6, 2)],
     ];
     for runs in forged {
         let mut bytes = sound();
-        let data = bytes.len() - 3 * PAGE as usize - 100;
+        let data = data(&bytes);
         for (index, (first, count)) in runs.into_iter().enumerate() {
             bytes[place + 16 * index..][..16].copy_from_slice(Run { first, count }.as_bytes());
         }

@@ -17,7 +17,9 @@ use coracle_tender::snapshot::{Refusal, Snapshot};
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::{Config, TestRunner};
+use std::collections::BTreeMap;
 use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -30,75 +32,90 @@ pub(super) struct Parts {
     cpuid: Vec<Cpuid>,
     runs: Vec<Run>,
     name: Vec<u8>,
-    pages: Vec<u8>,
+    /// By their numbers. All others are holes of the file.
+    pages: BTreeMap<u64, [u8; PAGE as usize]>,
 }
 
 impl Parts {
+    /// Reads what the index names, all else is zero.
     pub(super) fn read(path: &Path) -> Parts {
-        let bytes = std::fs::read(path).expect("a file");
-        let (header, rest) = Header::read_from_prefix(&bytes).expect("a header");
+        let file = File::open(path).expect("a file");
+        let read = |at, length| {
+            let mut bytes = vec![0; length];
+            file.read_exact_at(&mut bytes, at).expect("the file is long enough");
+            bytes
+        };
+        let header = Header::read_from_bytes(&read(0, size_of::<Header>())).expect("a header");
+        let rest = read(Header::LENGTH, (header.data_offset - Header::LENGTH) as usize);
         let (cpuid, rest) = rest.split_at(header.cpuid_count as usize * size_of::<Cpuid>());
         let (runs, rest) = rest.split_at(header.run_count as usize * size_of::<Run>());
         let items = |bytes: &[u8], length| bytes.chunks(length).map(<[u8]>::to_vec).collect::<Vec<_>>();
+        let runs: Vec<Run> = items(runs, size_of::<Run>())
+            .iter()
+            .map(|item| Run::read_from_bytes(item).expect("a run"))
+            .collect();
+        let page = |number| {
+            let bytes = read(header.data_offset + number * PAGE, PAGE as usize);
+            (number, bytes.try_into().expect("a page"))
+        };
         Parts {
             cpuid: items(cpuid, size_of::<Cpuid>())
                 .iter()
                 .map(|item| Cpuid::read_from_bytes(item).expect("an entry"))
                 .collect(),
-            runs: items(runs, size_of::<Run>())
-                .iter()
-                .map(|item| Run::read_from_bytes(item).expect("a run"))
-                .collect(),
             name: rest[..header.name_length as usize].to_vec(),
-            pages: bytes[header.data_offset as usize..header.image_offset as usize].to_vec(),
+            pages: runs.iter().flat_map(|run| run.first..run.first + run.count).map(page).collect(),
+            runs,
             header,
         }
     }
 
-    /// The number in guest-physical memory of a page by its place in the file.
-    pub(super) fn number_of_page(&self, mut index: u64) -> u64 {
-        for run in &self.runs {
-            if index < run.count {
-                return run.first + index;
-            }
-            index -= run.count;
-        }
-        panic!("there are fewer pages")
-    }
-
-    /// What the header says beyond lengths and offsets, which follow from the parts.
+    /// What the header says of lengths and offsets, which follow from the parts. There is no image.
     fn measure(&mut self) {
         let tables = self.cpuid.as_bytes().len() + self.runs.as_bytes().len() + self.name.len();
         self.header.cpuid_count = self.cpuid.len() as u32;
         self.header.run_count = self.runs.len() as u32;
         self.header.name_length = self.name.len() as u32;
         self.header.data_offset = (Header::LENGTH + tables as u64).next_multiple_of(PAGE);
-        self.header.page_count = self.pages.len() as u64 / PAGE;
-        self.header.image_offset = self.header.data_offset + self.pages.len() as u64;
+        self.header.page_count = self.runs.iter().map(|run| run.count).sum();
         self.header.image_length = 0;
+        self.set_memory(self.header.memory);
     }
 
-    /// Its bytes, with the digest that the head has.
-    fn bytes(&self) -> Vec<u8> {
+    /// Names this much memory.
+    fn set_memory(&mut self, memory: u64) {
+        self.header.memory = memory;
+        self.header.image_offset = self.header.data_offset.wrapping_add(memory);
+    }
+
+    /// Names all memory in the index, zeros included.
+    fn index_all(&mut self) {
+        self.runs = vec![Run { first: 0, count: self.header.memory / PAGE }];
+        self.measure();
+    }
+
+    /// Writes it, with the digest that the head has, and as long as it says where a file can be.
+    fn write(&self, path: &Path) {
         let tables = [self.header.as_bytes(), self.cpuid.as_bytes(), self.runs.as_bytes(), &self.name];
-        let mut bytes = tables.concat();
-        bytes.resize(bytes.len().next_multiple_of(PAGE as usize), 0);
-        sign(&mut bytes);
-        bytes.extend(&self.pages);
-        bytes
+        let mut head = tables.concat();
+        head.resize(head.len().next_multiple_of(PAGE as usize), 0);
+        sign(&mut head);
+        let file = File::create(path).expect("a file");
+        let write = |bytes: &[u8], at| file.write_all_at(bytes, at).expect("it is written");
+        write(&head, 0);
+        for (number, page) in &self.pages {
+            write(page, head.len() as u64 + number * PAGE);
+        }
+        if let Some(length) = self.header.image_offset.checked_add(self.header.image_length) {
+            let _ = file.set_len(length);
+        }
     }
 
-    /// The eight bytes at a guest-physical address, which is in a run.
+    /// The eight bytes at a guest-physical address.
     fn word(&mut self, address: u64) -> &mut [u8; 8] {
-        let mut before = 0;
-        for run in &self.runs {
-            if let Some(page) = (address / PAGE).checked_sub(run.first).filter(|page| *page < run.count) {
-                let at = ((before + page) * PAGE + address % PAGE) as usize;
-                return (&mut self.pages[at..at + 8]).try_into().expect("eight bytes");
-            }
-            before += run.count;
-        }
-        panic!("{address:#x} is in no run");
+        let page = self.pages.entry(address / PAGE).or_insert([0; PAGE as usize]);
+        let at = (address % PAGE) as usize;
+        (&mut page[at..at + 8]).try_into().expect("eight bytes")
     }
 
     fn get(&mut self, address: u64) -> u64 {
@@ -140,6 +157,9 @@ const LARGE: u64 = 1 << 7;
 const NO_EXECUTE: u64 = 1 << 63;
 const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 
+/// The memory of the guests.
+const MEMORY: u64 = 16 << 20;
+
 /// A good snapshot to forge from, and what opens it.
 struct Bed {
     host: Arc<Host>,
@@ -151,24 +171,24 @@ impl Bed {
     fn new() -> Bed {
         let (host, scratch) = (host(), Scratch::new());
         let file = scratch.path().join("good");
-        take(&host, "fresh", 16 << 20).save(&file).expect("it is saved");
+        take(&host, "fresh", MEMORY).save(&file).expect("it is saved");
         let mut good = Parts::read(&file);
         good.measure();
         let bed = Bed { host, good, scratch };
-        bed.run(&bed.good.bytes()).expect("without its image it is as good");
+        bed.run(&bed.good).expect("without its image it is as good");
         bed
     }
 
-    /// Opens a file of these bytes.
-    fn open(&self, bytes: &[u8]) -> Result<Snapshot, Refusal> {
+    /// Opens a file of these parts.
+    fn open(&self, parts: &Parts) -> Result<Snapshot, Refusal> {
         let path = self.scratch.path().join("forged");
-        std::fs::write(&path, bytes).expect("a file");
+        parts.write(&path);
         Snapshot::open(&self.host, &path).map_err(|error| error.refusal)
     }
 
     /// Opens it, and runs what is in it for a moment.
-    fn run(&self, bytes: &[u8]) -> Result<(), Refusal> {
-        let snapshot = Arc::new(self.open(bytes)?);
+    fn run(&self, parts: &Parts) -> Result<(), Refusal> {
+        let snapshot = Arc::new(self.open(parts)?);
         if let Ok(mut instance) = Instance::resume(&snapshot) {
             for _ in 0..2 {
                 let deadline = Instant::now() + Duration::from_millis(20);
@@ -186,7 +206,7 @@ impl Bed {
     fn refusal(&self, change: impl FnOnce(&mut Parts)) -> Refusal {
         let mut parts = self.good.clone();
         change(&mut parts);
-        match self.open(&parts.bytes()) {
+        match self.open(&parts) {
             Ok(_) => panic!("it is opened"),
             Err(refusal) => refusal,
         }
@@ -228,7 +248,7 @@ fn a_snapshot_of_another_contract_backend_or_cpu_is_refused() {
     let mut parts = bed.good.clone();
     let one = parts.cpuid.iter_mut().find(|entry| entry.leaf == 1).expect("leaf 1");
     one.values[2] &= !(1 << 20);
-    bed.run(&parts.bytes()).expect("a CPU with more features will do");
+    bed.run(&parts).expect("a CPU with more features will do");
 }
 
 #[test]
@@ -237,12 +257,17 @@ fn memory_that_no_machine_has_is_refused() {
         return;
     }
     let bed = Bed::new();
-    for memory in [u64::MAX, u64::MAX / LARGE_PAGE * LARGE_PAGE, 1 << 63, bed.host.most_memory() + LARGE_PAGE]
-    {
-        let refusal = bed.refusal(|parts| parts.header.memory = memory);
-        assert!(matches!(refusal, Refusal::Memory(_)), "{memory:#x}: {refusal}");
+    let memory = bed.host.most_memory() + LARGE_PAGE;
+    let refusal = bed.refusal(|parts| parts.set_memory(memory));
+    assert!(matches!(refusal, Refusal::Memory(_)), "{refusal}");
+    // No file has as much.
+    for memory in [u64::MAX, u64::MAX / LARGE_PAGE * LARGE_PAGE, 1 << 63] {
+        let refusal = bed.refusal(|parts| parts.set_memory(memory));
+        let right = matches!(refusal, Refusal::Malformed(_) | Refusal::Length { .. });
+        assert!(right, "{memory:#x}: {refusal}");
     }
-    for memory in [bed.good.header.memory + PAGE, LARGE_PAGE, bed.host.most_memory()] {
+    for memory in [0, bed.good.header.memory + PAGE, LARGE_PAGE, bed.host.most_memory()] {
+        bed.malformed(|parts| parts.set_memory(memory));
         bed.malformed(|parts| parts.header.memory = memory);
     }
 }
@@ -364,7 +389,7 @@ fn with_memory(good: &Parts, memory: u64) -> Parts {
         parts.header.places[index] = Range { start, length };
     }
     parts.header.boot = parts.header.places[0].start - 2 * PAGE;
-    parts.header.memory = memory;
+    parts.set_memory(memory);
     parts
 }
 
@@ -387,8 +412,14 @@ fn page_tables_that_lead_in_circles_through_much_memory_are_refused_soon() {
             let table = PAGE_TABLES + table as u64 * PAGE;
             (table..table + PAGE).step_by(8).for_each(|at| parts.set(at, entry));
         }
-        let refusal = bed.open(&parts.bytes()).map(drop).expect_err("no tender's tables");
-        assert!(matches!(refusal, Refusal::Malformed(text) if text.contains("page")), "{refusal}");
+        // An index that names all memory costs nothing.
+        for all in [false, true] {
+            if all {
+                parts.index_all();
+            }
+            let refusal = bed.open(&parts).map(drop).expect_err("no tender's tables");
+            assert!(matches!(refusal, Refusal::Malformed(text) if text.contains("page")), "{refusal}");
+        }
     }
 }
 
@@ -402,7 +433,7 @@ fn extended_state_that_no_cpu_takes_ends_the_guest() {
     for (offset, value) in [(24, u64::MAX), (512, u64::MAX), (520, 1 << 63), (528, u64::MAX)] {
         let mut parts = bed.good.clone();
         parts.set(BOOT + EXTENDED_OFFSET + offset, value);
-        let snapshot = Arc::new(bed.open(&parts.bytes()).expect("nobody looks at it"));
+        let snapshot = Arc::new(bed.open(&parts).expect("nobody looks at it"));
         let mut instance = Instance::resume(&snapshot).expect("an instance");
         let answer = call_until(&mut instance, &[], Instant::now() + PATIENCE, None);
         assert!(matches!(answer.end, End::Faulted(_)), "{offset}: {:?}", answer.end);
@@ -422,9 +453,14 @@ enum Change {
         word: u64,
         value: u64,
     },
-    /// Another value for any word.
+    /// Another value for any word of the pages that are not zero.
     Word {
         word: usize,
+        value: u64,
+    },
+    /// A value in any page, which may be outside of the index.
+    Page {
+        page: u64,
         value: u64,
     },
     Run {
@@ -452,10 +488,12 @@ fn value() -> impl Strategy<Value = u64> {
 
 fn change() -> impl Strategy<Value = Change> {
     let header = size_of::<Header>() - 8;
+    let pages = MEMORY / PAGE;
     prop_oneof![
         4 => (0..header / 4, value()).prop_map(|(at, value)| Change::Header { at: at * 4, value }),
         4 => (0..64 * 512_u64, value()).prop_map(|(word, value)| Change::System { word, value }),
         2 => (any::<usize>(), value()).prop_map(|(word, value)| Change::Word { word, value }),
+        1 => (0..pages, value()).prop_map(|(page, value)| Change::Page { page, value }),
         1 => (any::<usize>(), value(), value()).prop_map(|(index, first, count)| Change::Run { index, first, count }),
         1 => (any::<usize>(), 0..6_usize, any::<u32>())
             .prop_map(|(index, word, value)| Change::Cpuid { index, word, value }),
@@ -466,18 +504,19 @@ impl Change {
     fn make(self, parts: &mut Parts) {
         match self {
             Change::Header { at, value } => {
+                let memory = parts.header.memory;
                 parts.header.as_mut_bytes()[at..at + 8].copy_from_slice(&value.to_le_bytes());
-            }
-            Change::System { word, value } => {
-                let at = (word * 8) as usize;
-                if let Some(bytes) = parts.pages.get_mut(at..at + 8) {
-                    bytes.copy_from_slice(&value.to_le_bytes());
+                if parts.header.memory != memory {
+                    parts.set_memory(parts.header.memory);
                 }
             }
+            Change::System { word, value } => parts.set(word * 8, value),
             Change::Word { word, value } => {
-                let at = word % (parts.pages.len() / 8) * 8;
-                parts.pages[at..at + 8].copy_from_slice(&value.to_le_bytes());
+                let (page, at) = (word / 512 % parts.pages.len(), word % 512 * 8);
+                let number = *parts.pages.keys().nth(page).expect("a page");
+                parts.set(number * PAGE + at as u64, value);
             }
+            Change::Page { page, value } => parts.set(page * PAGE, value),
             Change::Run { index, first, count } => {
                 let index = index % parts.runs.len();
                 parts.runs[index] = Run { first, count };
@@ -504,7 +543,7 @@ fn a_file_with_random_changes_is_refused_or_runs_as_guests_do() {
         let mut parts = bed.good.clone();
         changes.iter().for_each(|change| change.make(&mut parts));
         let begin = Instant::now();
-        let _ = bed.run(&parts.bytes());
+        let _ = bed.run(&parts);
         prop_assert!(begin.elapsed() < PATIENCE);
         Ok(())
     });
@@ -524,23 +563,14 @@ fn opening_does_not_read_the_pages() {
         let path = bed.scratch.path().join("large");
         take(&bed.host, "fresh", MEMORY).save(&path).expect("it is saved");
         let mut parts = Parts::read(&path);
-        parts.measure();
-        // All memory behind its last page is in the file too, as a hole.
-        let next = parts.number_of_page(parts.header.page_count - 1) + 1;
-        let more = MEMORY / PAGE - next;
-        parts.runs.push(Run { first: next, count: more });
-        let pages = parts.header.page_count + more;
-        parts.measure();
-        parts.header.page_count = pages;
-        parts.header.image_offset = parts.header.data_offset + pages * PAGE;
-        std::fs::write(&path, parts.bytes()).expect("a file");
-        let file = File::options().write(true).open(&path).expect("the file");
-        file.set_len(parts.header.image_offset).expect("a hole");
+        // All memory is in the index too, most of it a hole of the file.
+        parts.index_all();
+        parts.write(&path);
         let before = bytes_read();
         let snapshot = Snapshot::open(&bed.host, &path).expect("a good snapshot");
         let read = bytes_read() - before;
         assert!(read < 32 << 20, "{read} bytes were read");
-        assert!(snapshot.shared() > MEMORY - (64 << 20), "{}", snapshot.shared());
+        assert_eq!(snapshot.shared(), MEMORY);
         run(&mut resume(&Arc::new(snapshot)));
     });
 }

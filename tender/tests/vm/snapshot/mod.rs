@@ -10,4 +10,5 @@ mod likeness;
 mod pages;
 mod sharing;
 mod tables;
+mod tables_forged;
 mod traces;

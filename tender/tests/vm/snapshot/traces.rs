@@ -230,6 +230,20 @@ fn the_time_limit_of_a_call_is_not_that_of_the_next() {
 }
 
 #[test]
+fn an_instance_that_was_not_reset_is_not_run_again() {
+    if no_kvm() {
+        return;
+    }
+    let (mut instance, _) = clean();
+    assert!(matches!(Orders::new().exit(7).call(&mut instance).end, End::Exited(7)));
+    let answer = Orders::new().places().call(&mut instance);
+    assert!(matches!(answer.end, End::Exited(7)), "{:?}", answer.end);
+    assert!(answer.output.is_empty());
+    instance.reset().expect("the instance can be used again");
+    places(&mut instance);
+}
+
+#[test]
 fn input_that_a_call_left_unread_is_not_the_next_ones() {
     if no_kvm() {
         return;
