@@ -152,9 +152,11 @@ impl Settings {
             let program = directory.join(&function.program);
             functions.push(FileFunction { program, ..function }.settings(route, &options));
         }
-        for (route, program) in named(&options.programs)? {
-            // What the command line says about a route takes the place of what the file says.
-            functions.retain(|function: &FunctionSettings| function.route != route);
+        let named = named(&options.programs)?;
+        // What the command line says about a route takes the place of what the file says.
+        functions
+            .retain(|function: &FunctionSettings| named.iter().all(|(route, _)| *route != function.route));
+        for (route, program) in named {
             let function = FileFunction { program, ..FileFunction::default() };
             functions.push(function.settings(route, &options));
         }

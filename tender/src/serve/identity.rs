@@ -41,7 +41,7 @@ mod tests {
     fn a_sane_id_is_kept_and_all_else_gets_a_new_one() {
         let given = |id: &'static str| of(Some(&HeaderValue::from_static(id)));
         assert_eq!(given("ab:1-2_3.4/5+6=@7"), "ab:1-2_3.4/5+6=@7");
-        for id in ["", "a b", "a\"b", "a;b", &*"a".repeat(129).leak()] {
+        for id in ["", "a b", "a\"b", "a;b", "a".repeat(129).leak()] {
             assert_ne!(given(id), id);
         }
         assert_ne!(of(None), of(None));
