@@ -1,7 +1,7 @@
-//! `cargo xtask dist`: the `coracle` command to give away.
+//! `cargo xtask dist`: the commands `coracle` and `coracle-serve` to give away.
 //!
 //! ```text
-//! target/dist/coracle-VERSION-x86_64-linux/    coracle, completions/, man/, licences
+//! target/dist/coracle-VERSION-x86_64-linux/    coracle, coracle-serve, completions/, man/, licences
 //! target/dist/coracle-VERSION-x86_64-linux.tar.gz
 //! target/dist/SHA256SUMS
 //! ```
@@ -31,7 +31,11 @@ pub(crate) fn dist() -> Result {
         .arg(dist.join(&archive))
         .arg(name)
         .run()?;
-    let sums = line("sha256sum").arg(dist.join(&archive)).arg(dist.join(name).join("coracle")).output()?;
+    let sums = line("sha256sum").arg(dist.join(&archive));
+    let sums = ["coracle", "coracle-serve"]
+        .iter()
+        .fold(sums, |sums, program| sums.arg(dist.join(name).join(program)))
+        .output()?;
     let prefix = format!("{}/", dist.display());
     let sums = String::from_utf8_lossy(&sums).replace(&prefix, "");
     paths::write(&dist.join("SHA256SUMS"), &sums)?;
@@ -43,6 +47,7 @@ pub(crate) fn dist() -> Result {
 
 fn fill(coracle: &Path, directory: &Path) -> Result {
     paths::copy(coracle, &directory.join("coracle"))?;
+    paths::copy(&tender::server(coracle), &directory.join("coracle-serve"))?;
     for (shell, file) in SHELLS {
         let script = line(coracle).args(["completions", shell]).output()?;
         paths::write(&directory.join("completions").join(file), script)?;

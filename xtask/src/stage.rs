@@ -1,7 +1,7 @@
 //! The directory of programs that tests start, and test programs that can be carried elsewhere.
 //!
 //! ```text
-//! coracle                                  the tender's command
+//! coracle, coracle-serve                   the tender's commands
 //! examples/{debug,release,stripped}/NAME   every example
 //! guests/{debug,release}/NAME              every test guest
 //! variants/NAME                            hello, linked in other ways
@@ -29,6 +29,7 @@ pub(crate) fn images(directory: &Path) -> Result {
 
     paths::make_empty(directory)?;
     paths::copy(&coracle, &directory.join("coracle"))?;
+    paths::copy(&tender::server(&coracle), &directory.join("coracle-serve"))?;
     for profile in [Profile::Debug, Profile::Release, Profile::Stripped] {
         EXAMPLES.copy_to(&directory.join("examples"), profile)?;
     }

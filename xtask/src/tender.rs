@@ -29,6 +29,11 @@ pub(crate) fn embedding(directory: &Path) -> Result {
     EMBEDDING.iter().try_for_each(|name| paths::copy(&built.join(name), &directory.join(name)))
 }
 
+/// The server that `coracle serve` executes, which is built and lies with it.
+pub(crate) fn server(coracle: &Path) -> PathBuf {
+    coracle.with_file_name("coracle-serve")
+}
+
 /// Adds to a cargo command what makes it link statically.
 pub(crate) fn statically(cargo: Line) -> Line {
     let flags = format!("target.{TARGET}.rustflags=[\"-Ctarget-feature=+crt-static\"]");

@@ -122,6 +122,8 @@ pub struct Events {
     pub(crate) requests: Arc<Requests>,
     pub(crate) subscribed: EventSources,
     pub(crate) deadline: Option<Instant>,
+    /// From when on the run is to be left to another thread: then it is not stopped but paused.
+    pub(crate) turn: Option<Instant>,
 }
 
 const REQUESTS: EventSources = EventSources::INTERRUPT.union(EventSources::TERMINATE);
@@ -130,7 +132,7 @@ impl Events {
     /// No subscription, nothing pending.
     #[must_use]
     pub fn new() -> Events {
-        Events { requests: Arc::default(), subscribed: EventSources::empty(), deadline: None }
+        Events { requests: Arc::default(), subscribed: EventSources::empty(), deadline: None, turn: None }
     }
 
     /// Where requests to this guest are made.

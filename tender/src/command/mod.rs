@@ -4,9 +4,12 @@ mod doctor;
 mod generate;
 mod guest;
 mod inspect;
+mod invoke;
+mod later;
 mod manual;
 mod run;
 mod say;
+mod serve;
 mod signals;
 mod snapshot;
 mod statistics;
@@ -27,6 +30,8 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::Run),
+    Invoke(later::Later<invoke::Invoke>),
+    Serve(later::Later<serve::Serve>),
     Snapshot(snapshot::Snapshot),
     Inspect(inspect::Inspect),
     Doctor(doctor::Doctor),
@@ -49,6 +54,8 @@ pub(crate) fn run() -> u8 {
     };
     match arguments.command {
         Command::Run(run) => run.carry_out(),
+        Command::Invoke(later::Later(invoke)) => invoke.carry_out(),
+        Command::Serve(later::Later(serve)) => serve.carry_out(),
         Command::Snapshot(snapshot) => snapshot.carry_out(),
         Command::Inspect(inspect) => inspect.carry_out(),
         Command::Doctor(doctor) => doctor.carry_out(),

@@ -139,6 +139,7 @@ impl Instance {
             state,
             statistics,
             end: None,
+            waits_in_call: false,
             cleaner: Cleaner::default(),
         })
     }

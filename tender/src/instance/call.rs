@@ -9,6 +9,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// How long a run may take at most that began on the thread of somebody who has other things to do. It is at
+/// least half of that.
+pub(crate) const TURN: Duration = Duration::from_millis(1);
+
 impl Instance {
     /// Runs a program that was just booted until it is ready.
     pub(crate) fn initialise(&mut self, caller: &mut dyn Caller, limit: Duration) -> End {
@@ -37,6 +41,66 @@ impl Instance {
             Ok(()) => self.with_caller(caller, log, requests),
             Err(dead) => End::Dead(dead),
         };
+        self.end = Some(end.clone());
+        end
+    }
+
+    /// Begins a run as [`call`](Self::call) does, and ends with [`End::Paused`] where it takes longer than a
+    /// [turn](TURN) or is about to wait.
+    pub(crate) fn begin_call(
+        &mut self,
+        caller: &mut dyn Caller,
+        log: &mut dyn FnMut(&LogEntry<'_>),
+        deadline: Option<Instant>,
+        now: Instant,
+    ) -> End {
+        if let Some(end) = &self.end {
+            return end.clone();
+        }
+        let end = self.first_turn(caller, log, deadline, now);
+        if !matches!(end, End::Paused) {
+            self.end = Some(end.clone());
+        }
+        end
+    }
+
+    fn first_turn(
+        &mut self,
+        caller: &mut dyn Caller,
+        log: &mut dyn FnMut(&LogEntry<'_>),
+        deadline: Option<Instant>,
+        now: Instant,
+    ) -> End {
+        self.state.events.deadline = deadline;
+        if let Err(dead) = self.begin(&mut Outside::Caller(caller)) {
+            return End::Dead(dead);
+        }
+        let kicker = match kicker() {
+            Ok(kicker) => kicker,
+            Err(dead) => return End::Dead(dead),
+        };
+        let turn = now + TURN / 2;
+        let _reachable = Reachable::new();
+        let _aim = self.machine.aim();
+        // A deadline before that is seen when the kick comes, which is early enough.
+        kicker.kick_between(turn, now + TURN);
+        self.state.events.turn = Some(turn);
+        let end = self.until_end(&mut Outside::Caller(caller), log, &kicker);
+        self.state.events.turn = None;
+        end
+    }
+
+    /// Goes on with a run that was paused, to its end or its deadline, on whatever thread.
+    pub(crate) fn finish_call(
+        &mut self,
+        caller: &mut dyn Caller,
+        log: &mut dyn FnMut(&LogEntry<'_>),
+        requests: Option<&Arc<Requests>>,
+    ) -> End {
+        if let Some(end) = &self.end {
+            return end.clone();
+        }
+        let end = self.with_caller(caller, log, requests);
         self.end = Some(end.clone());
         end
     }

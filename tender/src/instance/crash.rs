@@ -42,7 +42,8 @@ impl Instance {
             | End::Ready(_)
             | End::Responded
             | End::Failed(_)
-            | End::Aborted(_) => return None,
+            | End::Aborted(_)
+            | End::Paused => return None,
         };
         let image = self.image();
         // Without an image the report says that there is none to take names from.

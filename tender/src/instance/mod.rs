@@ -55,6 +55,8 @@ pub struct Instance {
     statistics: Option<Statistics>,
     /// How it ended, once it has.
     end: Option<End>,
+    /// Whether it was paused in a call that is still to be carried out.
+    waits_in_call: bool,
     cleaner: Cleaner,
 }
 

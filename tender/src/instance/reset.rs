@@ -233,9 +233,11 @@ impl Instance {
             state.events.requests = Arc::default();
         }
         state.events.deadline = None;
+        state.events.turn = None;
         state.failures.clear();
         state.at_ready = at_ready(snapshot);
         state.reply = Vec::new();
+        self.waits_in_call = false;
     }
 }
 

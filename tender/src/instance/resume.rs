@@ -49,6 +49,7 @@ impl Instance {
             state,
             statistics: None,
             end: None,
+            waits_in_call: false,
             cleaner: Cleaner::for_memory(base.size()),
         })
     }

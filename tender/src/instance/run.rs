@@ -1,6 +1,7 @@
 //! The run loop.
 
 use super::Instance;
+use super::call::TURN;
 use crate::calls::{Abort, Console, Context, LogEntry, Outside, PanicText, Reply, Request, Requests, Stop};
 use crate::cpu::{entry, stub};
 use crate::guest::Guest;
@@ -47,6 +48,8 @@ pub enum End {
     Failed(String),
     /// Its run cannot go on because of its caller.
     Aborted(Abort),
+    /// It has not ended: its turn on this thread is over.
+    Paused,
 }
 
 impl End {
@@ -59,10 +62,19 @@ impl End {
             End::TimedOut => Some(exit::TIMEOUT),
             End::Asked(Request::Interrupt) => Some(exit::INTERRUPT),
             End::Asked(Request::Terminate) => Some(exit::TERMINATE),
-            End::Dead(_) | End::Ready(_) | End::Aborted(_) => Some(exit::TENDER),
+            End::Dead(_) | End::Ready(_) | End::Aborted(_) | End::Paused => Some(exit::TENDER),
             End::Responded => Some(0),
             End::Failed(_) => Some(1),
             End::Panicked(..) | End::Faulted(_) | End::Port { .. } => None,
+        }
+    }
+}
+
+impl From<Abort> for End {
+    fn from(abort: Abort) -> End {
+        match abort {
+            Abort::Late => End::TimedOut,
+            abort => End::Aborted(abort),
         }
     }
 }
@@ -84,6 +96,11 @@ impl Stopper {
 /// What kicks this thread, without which it runs no guest.
 pub(super) fn kicker() -> Result<Arc<Kicker>, Dead> {
     Kicker::of_this_thread().map_err(|error| Dead::NoTimer(error.raw_os_error().unwrap_or_default()))
+}
+
+/// Whether carrying out this call may take as long as somebody else likes.
+fn may_wait([number, ..]: [u64; 5]) -> bool {
+    matches!(Call::from_number(number), Some(Call::Wait | Call::Host))
 }
 
 impl Instance {
@@ -146,6 +163,9 @@ impl Instance {
         kicker: &Kicker,
     ) -> End {
         let mut ended = self.stop();
+        if ended.is_none() && std::mem::take(&mut self.waits_in_call) {
+            ended = self.hypercall(outside, log);
+        }
         loop {
             if let Some(end) = ended {
                 return end;
@@ -198,6 +218,10 @@ impl Instance {
         if number == Call::Clock as u64 {
             self.state.clock.learn_rate(|| self.machine.tsc_khz());
         }
+        if self.state.events.turn.is_some() && may_wait(call) {
+            self.waits_in_call = true;
+            return Some(End::Paused);
+        }
         let mut context = Context {
             guest: Guest::new(self.machine.memory(), self.tables.root),
             places: &self.places,
@@ -229,8 +253,7 @@ impl Instance {
             Reply::Ready(invocation) => Some(End::Ready(invocation)),
             Reply::Responded => Some(End::Responded),
             Reply::Failed(reason) => Some(End::Failed(reason)),
-            Reply::Abort(Abort::Late) => Some(End::TimedOut),
-            Reply::Abort(abort) => Some(End::Aborted(abort)),
+            Reply::Abort(abort) => Some(abort.into()),
         }
     }
 
@@ -247,6 +270,16 @@ impl Instance {
     /// enough.
     fn kicked(&self, kicker: &Kicker, may_block: bool) -> Option<End> {
         Kicker::was_kicked();
+        if let Some(turn) = self.state.events.turn {
+            if let Some(end) = self.stop() {
+                return Some(end);
+            }
+            if Instant::now() >= turn {
+                return Some(End::Paused);
+            }
+            kicker.kick_between(turn, turn + TURN / 2);
+            return None;
+        }
         // First the timer, then the look: a request made in between arms the timer again.
         match self.state.events.deadline {
             Some(deadline) if may_block => {

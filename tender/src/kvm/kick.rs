@@ -110,11 +110,22 @@ impl Kicker {
     pub(crate) fn kick_by(&self, deadline: Instant) {
         let now = Instant::now();
         if KICK_BY.get().is_none_or(|set| set > deadline || set <= now) {
-            KICK_BY.set(Some(deadline));
-            // A timer of zero would be disarmed.
-            let after = deadline.saturating_duration_since(now).max(Duration::from_nanos(1));
-            self.set(after, Duration::ZERO);
+            self.kick_once(deadline, now);
         }
+    }
+
+    /// Sees to it that this thread, which must be the kicker's, is kicked once, between `earliest` and
+    /// `latest`. A timer that is set to a time in between is left alone.
+    pub(crate) fn kick_between(&self, earliest: Instant, latest: Instant) {
+        if KICK_BY.get().is_none_or(|set| set < earliest || set > latest) {
+            self.kick_once(latest, Instant::now());
+        }
+    }
+
+    fn kick_once(&self, moment: Instant, now: Instant) {
+        KICK_BY.set(Some(moment));
+        // A timer of zero would be disarmed.
+        self.set(moment.saturating_duration_since(now).max(Duration::from_nanos(1)), Duration::ZERO);
     }
 
     /// What [`kick_by`](Self::kick_by) has set for this thread has come, or something else has.

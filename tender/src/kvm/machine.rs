@@ -35,6 +35,17 @@ fn refused<E: Into<io::Error>>(doing: &'static str) -> impl FnOnce(E) -> Machine
     move |source| MachineError { doing, source: source.into() }
 }
 
+/// Asks again where a signal came in between: a thread that has run guests may be kicked once more when it
+/// makes the next one.
+fn again<T>(mut ask: impl FnMut() -> Result<T, kvm_ioctls::Error>) -> Result<T, kvm_ioctls::Error> {
+    loop {
+        match ask() {
+            Err(error) if error.errno() == libc::EINTR => {}
+            answer => return answer,
+        }
+    }
+}
+
 /// Where the guest starts.
 #[derive(Debug, Clone, Copy)]
 pub struct Start {
@@ -116,8 +127,8 @@ impl Machine {
         };
         // SAFETY: the range is mapped, belongs to `memory` alone, and outlives the VM: see the order
         // of the fields.
-        unsafe { vm.set_user_memory_region(slot) }.map_err(refused("give the VM its memory"))?;
-        let mut vcpu = vm.create_vcpu(0).map_err(refused("make a vCPU"))?;
+        again(|| unsafe { vm.set_user_memory_region(slot) }).map_err(refused("give the VM its memory"))?;
+        let mut vcpu = again(|| vm.create_vcpu(0)).map_err(refused("make a vCPU"))?;
         vcpu.set_cpuid2(&host.cpuid).map_err(refused("set the vCPU's CPUID"))?;
         if host.features.xcr0 != 0 {
             let mut xcrs = kvm_xcrs { nr_xcrs: 1, ..kvm_xcrs::default() };

@@ -90,6 +90,9 @@ pub enum HostFailure {
     /// Set a limit on its memory.
     #[error("cannot limit the guest's memory: {0}")]
     Limit(io::Error),
+    /// Boot the program for a call of its own.
+    #[error("{0}")]
+    Boot(String),
     /// Start a thread.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),

@@ -45,6 +45,14 @@ pub(super) struct Exchange<'a> {
     functions: &'a Functions,
 }
 
+/// How far a call has come whose thread changes.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    /// Bytes of its input that the guest has taken.
+    taken: usize,
+    diagnostics: Vec<u8>,
+}
+
 enum Input<'a> {
     Whole {
         rest: &'a [u8],
@@ -78,6 +86,27 @@ impl<'a> Exchange<'a> {
             diagnostics: Vec::new(),
             functions,
         }
+    }
+
+    /// The same, for a call that has come so far already. All that is in `output` is its own.
+    pub(super) fn going_on(mut self, progress: Progress) -> Exchange<'a> {
+        self.consume(progress.taken);
+        self.diagnostics = progress.diagnostics;
+        Exchange { before: 0, ..self }
+    }
+
+    /// The same, with output that goes away as it comes.
+    pub(super) fn into_sink(self, sink: &'a mut dyn Sink) -> Exchange<'a> {
+        Exchange { sink: Some(sink), ..self }
+    }
+
+    /// How far it has come.
+    pub(super) fn progress(&mut self) -> Progress {
+        let taken = match &self.input {
+            Input::Whole { rest, total } => *total as usize - rest.len(),
+            Input::Streamed { .. } => 0,
+        };
+        Progress { taken, diagnostics: std::mem::take(&mut self.diagnostics) }
     }
 
     pub(super) fn streamed(

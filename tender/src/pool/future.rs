@@ -77,7 +77,7 @@ impl Pool {
     /// # }
     /// ```
     pub fn call_async(&self, input: impl AsRef<[u8]> + Send + 'static, limits: Limits) -> Call<Output> {
-        self.submit(limits, move |shared, task| {
+        self.submit(Instant::now(), limits.or(self.shared.limits), false, move |shared, task| {
             let mut output = Vec::new();
             let exchange = Exchange::new(input.as_ref(), &mut output, task.limits.output, &shared.functions);
             let made = shared.call(&task, exchange);
@@ -93,7 +93,7 @@ impl Pool {
         mut sink: impl Sink + 'static,
         limits: Limits,
     ) -> Call<Vec<u8>> {
-        self.submit(limits, move |shared, task| {
+        self.submit(Instant::now(), limits.or(self.shared.limits), false, move |shared, task| {
             let mut output = Vec::new();
             let most = task.limits.output;
             let exchange = Exchange::streamed(&mut source, &mut sink, &mut output, most, &shared.functions);
@@ -101,9 +101,12 @@ impl Pool {
         })
     }
 
-    fn submit<T: Send + 'static>(
+    /// Has a call made, or one that is `urgent`, as it has begun and has an instance, go on.
+    pub(super) fn submit<T: Send + 'static>(
         &self,
+        start: Instant,
         limits: Limits,
+        urgent: bool,
         call: impl for<'s> FnOnce(&'s Shared, Task<'_>) -> Made<'s, T> + Send + 'static,
     ) -> Call<T> {
         let requests: Arc<Requests> = Arc::default();
@@ -112,28 +115,27 @@ impl Pool {
             return Call { answer: None, refused: Some(error.into()), requests, shared };
         }
         let (sender, answer) = oneshot::channel();
-        let (since, limits) = (Instant::now(), limits.or(self.shared.limits));
-        let deadline = limits.time.and_then(|time| since.checked_add(time));
+        let deadline = limits.deadline(start);
         let theirs = Arc::clone(&requests);
         let work = Box::new(move |shared: &Shared| {
             let now = Instant::now();
             let made = if theirs.is_cancelled() {
                 Made::not(CallError::Cancelled)
-            } else if deadline.is_some_and(|deadline| since < deadline && deadline <= now) {
-                Made::not(CallError::Busy(now - since))
+            } else if !urgent && deadline.is_some_and(|deadline| start < deadline && deadline <= now) {
+                Made::not(CallError::Busy(now - start))
             } else {
-                let task = Task { start: since, limits, requests: Some(&theirs) };
+                let task = Task { start, limits, requests: Some(&theirs) };
                 let call = AssertUnwindSafe(|| call(shared, task));
                 catch_unwind(call).unwrap_or_else(|_| Made::not(HostFailure::Panicked))
             };
             let Made { result, instance } = made;
-            shared.counters.called(&result, since.elapsed());
+            shared.counters.called(&result, start.elapsed());
             // Where nobody waits any more, the answer is dropped.
             let _ = sender.send(result);
             // It is made clean when the answer is on its way.
             drop(instance);
         });
-        match Workers::submit(&self.shared, Job { since, deadline, work }) {
+        match Workers::submit(&self.shared, Job { since: Instant::now(), deadline, urgent, work }) {
             Ok(()) => Call { answer: Some(answer), refused: None, requests, shared },
             Err(error) => {
                 Call { answer: None, refused: Some(HostFailure::Thread(error).into()), requests, shared }

@@ -12,7 +12,7 @@ use std::time::Duration;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// How many instances wait at most to be given back.
-const MOST_UNWANTED: usize = 16;
+pub(crate) const MOST_UNWANTED: usize = 16;
 
 /// What the keeper is to do.
 #[derive(Debug, Default)]

@@ -1,6 +1,6 @@
 //! What a call may use.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What one call may use. [`Pool::builder`](super::Pool::builder) sets what holds where a call sets nothing.
 ///
@@ -53,6 +53,11 @@ impl Limits {
     #[must_use]
     pub const fn output(self, bytes: u64) -> Limits {
         Limits { output: Some(bytes), ..self }
+    }
+
+    /// When a call that begins at `start` is to have ended.
+    pub(super) fn deadline(&self, start: Instant) -> Option<Instant> {
+        self.time.and_then(|time| start.checked_add(time))
     }
 
     /// The same, with what is not set taken from `other`.

@@ -26,7 +26,9 @@
 //!
 //! [`Pool::call`] runs the guest on the thread that calls: a guest is a part of that thread's work, as a
 //! function is. [`Pool::call_async`] uses threads of the pool: as many as CPUs, more while all of those are
-//! busy, never more than instances. They end when they had no work for 10 seconds. An instance goes back to
+//! busy, never more than instances. They end when they had no work for 10 seconds. [`Pool::begin`] runs the
+//! guest on the thread that calls for a millisecond at most; one that has not ended then is paused, and goes
+//! on there. For such calls alone there may be as many threads again. An instance goes back to
 //! the thread that used it last if that asks for one. One thread more makes instances, cleans those with a
 //! lot to clean, and gives back those that nobody has used for some time.
 //!
@@ -89,6 +91,7 @@ mod running;
 mod shards;
 mod shared;
 mod threads;
+mod turn;
 mod workers;
 
 pub use builder::Builder;
@@ -97,10 +100,12 @@ pub use exchange::{Sink, Source};
 pub use future::Call;
 pub use limits::Limits;
 pub use metrics::Metrics;
+pub use turn::{Begun, Going};
 
 use crate::process::Process;
 use crate::snapshot::Snapshot;
 use exchange::Exchange;
+pub(crate) use keeper::MOST_UNWANTED;
 use keeper::Tasks;
 use running::{Made, Task};
 use shared::Shared;

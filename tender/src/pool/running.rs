@@ -21,7 +21,7 @@ pub(super) struct Task<'a> {
 
 impl Task<'_> {
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.limits.time.and_then(|time| self.start.checked_add(time))
+        self.limits.deadline(self.start)
     }
 }
 
@@ -57,17 +57,31 @@ impl Shared {
         if let Err(error) = instance.limit_heap(task.limits.memory) {
             return Made::not(HostFailure::Limit(error));
         }
-        let mut log = |entry: &LogEntry<'_>| {
-            if let Some(log) = &self.log {
-                log(entry);
-            }
-        };
-        let end = instance.call(&mut exchange, &mut log, task.deadline(), task.requests);
-        let usable = matches!(end, End::Responded | End::Exited(_) | End::Failed(_));
-        let result = answer(instance, end, &task.limits, exchange);
-        taken.usable = usable;
-        Made { result, instance: Some(taken) }
+        let log = &mut |entry: &LogEntry<'_>| self.log(entry);
+        let end = instance.call(&mut exchange, log, task.deadline(), task.requests);
+        ended(taken, end, &task.limits, exchange)
     }
+
+    /// Hands a record of a guest's log to whoever wants it.
+    pub(super) fn log(&self, entry: &LogEntry<'_>) {
+        if let Some(log) = &self.log {
+            log(entry);
+        }
+    }
+}
+
+/// What comes of a call whose run has ended.
+pub(super) fn ended<'s>(
+    mut taken: Taken<'s>,
+    end: End,
+    limits: &Limits,
+    exchange: Exchange<'_>,
+) -> Made<'s, Vec<u8>> {
+    let Some(instance) = taken.instance() else { return Made::not(HostFailure::Unexpected) };
+    let usable = matches!(end, End::Responded | End::Exited(_) | End::Failed(_));
+    let result = answer(instance, end, limits, exchange);
+    taken.usable = usable;
+    Made { result, instance: Some(taken) }
 }
 
 /// What an end means to the caller.

@@ -7,6 +7,7 @@ use super::keeper::Tasks;
 use super::limits::Limits;
 use super::metrics::Counters;
 use super::shards::Shards;
+use super::turn::Lengths;
 use super::workers::Workers;
 use crate::calls::Requests;
 use crate::instance::Instance;
@@ -42,6 +43,8 @@ pub(super) struct Shared {
     /// How they are told of one.
     waiting: Mutex<()>,
     freed: Condvar,
+    /// Whether calls take long.
+    pub(super) lengths: Lengths,
 }
 
 impl std::fmt::Debug for Shared {
@@ -62,6 +65,12 @@ pub(super) struct Taken<'a> {
 impl Taken<'_> {
     pub(super) fn instance(&mut self) -> Option<&mut Instance> {
         self.instance.as_mut()
+    }
+
+    /// Takes it away from the pool: it still counts, and whoever has it now brings it
+    /// [back](Shared::taken).
+    pub(super) fn keep(mut self) -> Option<Instance> {
+        self.instance.take()
     }
 }
 
@@ -96,6 +105,7 @@ impl Shared {
             waiters: AtomicUsize::new(0),
             waiting: Mutex::new(()),
             freed: Condvar::new(),
+            lengths: Lengths::default(),
         }
     }
 
@@ -112,6 +122,21 @@ impl Shared {
         if self.process.is_this() { Ok(()) } else { Err(HostFailure::Forked) }
     }
 
+    /// An instance that counts, as one that a call has.
+    pub(super) fn taken(&self, instance: Instance) -> Taken<'_> {
+        Taken { shared: self, instance: Some(instance), usable: false }
+    }
+
+    /// A clean instance that waits.
+    pub(super) fn take_ready(&self) -> Option<Taken<'_>> {
+        self.idle.take().map(|instance| self.taken(instance))
+    }
+
+    /// Whether calls wait for an instance.
+    pub(super) fn are_waiting(&self) -> bool {
+        self.waiters.load(Ordering::SeqCst) > 0
+    }
+
     /// A clean instance: one that waits, or a new one, or one that another call gives back.
     pub(super) fn take(
         &self,
@@ -119,12 +144,11 @@ impl Shared {
         deadline: Option<Instant>,
         requests: Option<&Arc<Requests>>,
     ) -> Result<Taken<'_>, CallError> {
-        let taken = |instance| Taken { shared: self, instance: Some(instance), usable: false };
-        if let Some(instance) = self.idle.take() {
-            return Ok(taken(instance));
+        if let Some(taken) = self.take_ready() {
+            return Ok(taken);
         }
         if self.reserve() {
-            return Ok(taken(self.make()?));
+            return Ok(self.taken(self.make()?));
         }
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         self.waiters.fetch_add(1, Ordering::SeqCst);
@@ -150,8 +174,8 @@ impl Shared {
         self.waiters.fetch_sub(1, Ordering::SeqCst);
         drop(waiting);
         match found? {
-            Some(instance) => Ok(taken(instance)),
-            None => Ok(taken(self.make()?)),
+            Some(instance) => Ok(self.taken(instance)),
+            None => Ok(self.taken(self.make()?)),
         }
     }
 
@@ -170,7 +194,7 @@ impl Shared {
     /// else is sequentially consistent), so one of the two sees the other. A waiter that is seen holds the
     /// lock from then on until it waits.
     fn tell(&self, notify: impl FnOnce(&Condvar)) {
-        if self.waiters.load(Ordering::SeqCst) > 0 {
+        if self.are_waiting() {
             drop(self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
             notify(&self.freed);
         }

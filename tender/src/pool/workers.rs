@@ -1,8 +1,11 @@
 //! Threads that make calls for callers which do not block.
 //!
 //! There are as many as CPUs, and more when work waits although they are busy: a guest that runs long holds
-//! up nobody for more than a moment. There are never more than instances. One thread more watches what
-//! waits, while something does.
+//! up nobody for more than a moment. One thread more watches what waits, while something does.
+//!
+//! Calls that are to go on in an instance that they have come first: others may wait for that. Other work has
+//! never more threads than there are instances, and calls that go on may have further ones: so it does not
+//! happen that all threads wait for instances of calls that wait for a thread.
 
 use super::shared::Shared;
 use super::threads::spawn;
@@ -21,6 +24,8 @@ pub(super) struct Job {
     pub(super) since: Instant,
     /// When it is to be done even without a thread of its own: it ends at once then.
     pub(super) deadline: Option<Instant>,
+    /// Whether it has an instance, for which others may wait.
+    pub(super) urgent: bool,
     pub(super) work: Box<dyn FnOnce(&Shared) + Send>,
 }
 
@@ -48,7 +53,13 @@ pub(super) struct Workers {
 #[derive(Default)]
 struct Queue {
     jobs: VecDeque<Job>,
+    /// Jobs that have an instance.
+    urgent: VecDeque<Job>,
     threads: usize,
+    /// How many of them do a job that is not urgent.
+    ordinary: usize,
+    /// How many of them do one that is.
+    going_on: usize,
     idle: usize,
     watcher: Watcher,
     ended: bool,
@@ -58,12 +69,70 @@ impl Queue {
     /// Takes out what has waited until its deadline.
     fn take_late(&mut self, now: Instant) -> Vec<Job> {
         let is_late = |job: &Job| job.deadline.is_some_and(|deadline| deadline <= now);
-        if !self.jobs.iter().any(is_late) {
+        if !self.all().any(is_late) {
             return Vec::new();
         }
-        let (late, rest) = std::mem::take(&mut self.jobs).into_iter().partition(is_late);
-        self.jobs = VecDeque::from_iter::<Vec<Job>>(rest);
+        let mut late = Vec::new();
+        for jobs in [&mut self.urgent, &mut self.jobs] {
+            let (these, rest) = std::mem::take(jobs).into_iter().partition::<Vec<Job>, _>(is_late);
+            late.extend(these);
+            *jobs = rest.into();
+        }
         late
+    }
+
+    /// All that waits.
+    fn all(&self) -> impl Iterator<Item = &Job> {
+        self.urgent.iter().chain(&self.jobs)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.urgent.is_empty() && self.jobs.is_empty()
+    }
+
+    /// Those among which `job` waits.
+    fn of_kind(&mut self, urgent: bool) -> &mut VecDeque<Job> {
+        if urgent { &mut self.urgent } else { &mut self.jobs }
+    }
+
+    /// How many threads may begin with work that is not urgent.
+    fn room(&self, most: usize) -> usize {
+        most.saturating_sub(self.ordinary)
+    }
+
+    /// How many jobs need nothing but a thread.
+    fn ready(&self, most: usize) -> usize {
+        self.urgent.len() + self.jobs.len().min(self.room(most))
+    }
+
+    /// The job to do next.
+    fn first(&self, most: usize) -> Option<&Job> {
+        self.urgent.front().or_else(|| if self.room(most) > 0 { self.jobs.front() } else { None })
+    }
+
+    /// Takes that.
+    fn take(&mut self, most: usize) -> Option<Job> {
+        if let Some(job) = self.urgent.pop_front() {
+            self.going_on += 1;
+            return Some(job);
+        }
+        if self.room(most) == 0 {
+            return None;
+        }
+        let job = self.jobs.pop_front()?;
+        self.ordinary += 1;
+        Some(job)
+    }
+
+    /// A thread has done what it took.
+    fn did(&mut self, urgent: bool) {
+        let count = if urgent { &mut self.going_on } else { &mut self.ordinary };
+        *count = count.saturating_sub(1);
+    }
+
+    /// How many threads there may be.
+    fn most_threads(&self, most: usize) -> usize {
+        most + self.going_on + self.urgent.len()
     }
 }
 
@@ -98,7 +167,7 @@ impl Workers {
         let jobs = {
             let mut queue = self.lock();
             queue.ended = true;
-            std::mem::take(&mut queue.jobs)
+            (std::mem::take(&mut queue.jobs), std::mem::take(&mut queue.urgent))
         };
         drop(jobs);
         self.work.notify_all();
@@ -109,19 +178,23 @@ impl Workers {
     pub(super) fn submit(shared: &Arc<Shared>, job: Job) -> std::io::Result<()> {
         let workers = &shared.workers;
         let mut queue = workers.lock();
-        let look = workers.next_look(&queue, &job);
-        queue.jobs.push_back(job);
+        let (urgent, deadline, since) = (job.urgent, job.deadline, job.since);
+        queue.of_kind(urgent).push_back(job);
+        let has_room = urgent || queue.jobs.len() <= queue.room(workers.most);
+        let look = workers.next_look(&queue, has_room.then_some(since), deadline);
         // A thread that was told of work counts as idle until it has taken it.
-        if queue.jobs.len() <= queue.idle {
+        if has_room && queue.ready(workers.most) <= queue.idle {
             drop(queue);
             workers.work.notify_one();
             return Ok(());
         }
-        if queue.threads < workers.at_once {
+        if has_room && queue.threads < workers.at_once {
             match start(shared, &mut queue) {
                 Ok(()) => return Ok(()),
                 Err(error) if queue.threads == 0 => {
-                    queue.jobs.pop_back();
+                    let job = queue.of_kind(urgent).pop_back();
+                    drop(queue);
+                    drop(job);
                     return Err(error);
                 }
                 // Those that there are will do it.
@@ -143,17 +216,30 @@ impl Workers {
         Ok(())
     }
 
-    /// When the watcher has to look at a job that waits.
-    fn next_look(&self, queue: &Queue, job: &Job) -> Option<Instant> {
-        let impatient = (queue.threads < self.most).then(|| job.since + PATIENCE);
-        [impatient, job.deadline].into_iter().flatten().min()
+    /// When the watcher has to look at a job that waits: at its deadline, and before that where a further
+    /// thread would do it, for which it waits `since` then.
+    fn next_look(&self, queue: &Queue, since: Option<Instant>, deadline: Option<Instant>) -> Option<Instant> {
+        let more = queue.threads < queue.most_threads(self.most);
+        let impatient = since.filter(|_| more).map(|since| since + PATIENCE);
+        [impatient, deadline].into_iter().flatten().min()
     }
 
-    /// The next job, or none when there is no more to do for this thread.
-    fn next(&self) -> Option<Job> {
+    /// When the watcher has to look next.
+    fn look(&self, queue: &Queue) -> Option<Instant> {
+        let since = queue.first(self.most).map(|job| job.since);
+        let deadline = queue.all().filter_map(|job| job.deadline).min();
+        self.next_look(queue, since, deadline)
+    }
+
+    /// The next job, or none when there is no more to do for this thread. `did` says that it has done one,
+    /// and whether that was urgent.
+    fn next(&self, did: Option<bool>) -> Option<Job> {
         let mut queue = self.lock();
+        if let Some(urgent) = did {
+            queue.did(urgent);
+        }
         loop {
-            if let Some(job) = queue.jobs.pop_front() {
+            if let Some(job) = queue.take(self.most) {
                 return Some(job);
             }
             if queue.ended {
@@ -164,7 +250,7 @@ impl Workers {
             let (again, waited) = self.work.wait_timeout(queue, IDLE).unwrap_or_else(PoisonError::into_inner);
             queue = again;
             queue.idle -= 1;
-            if waited.timed_out() && queue.jobs.is_empty() {
+            if waited.timed_out() && queue.ready(self.most) == 0 {
                 queue.threads -= 1;
                 return None;
             }
@@ -181,10 +267,12 @@ fn start(shared: &Arc<Shared>, queue: &mut Queue) -> std::io::Result<()> {
 }
 
 fn work(shared: &Weak<Shared>) {
+    let mut did = None;
     loop {
         // While a thread waits it must not keep the pool alive.
         let Some(workers) = shared.upgrade().map(|shared| Arc::clone(&shared.workers)) else { return };
-        let Some(job) = workers.next() else { return };
+        let Some(job) = workers.next(did) else { return };
+        did = Some(job.urgent);
         let Some(shared) = shared.upgrade() else { return };
         job.run(&shared);
     }
@@ -201,8 +289,9 @@ fn watch(shared: &Weak<Shared>) {
         }
         let now = Instant::now();
         let late = queue.take_late(now);
-        let impatient = queue.jobs.front().is_some_and(|job| now >= job.since + PATIENCE);
-        let more = impatient && queue.jobs.len() > queue.idle && queue.threads < workers.most;
+        let most = workers.most;
+        let impatient = queue.first(most).is_some_and(|job| now >= job.since + PATIENCE);
+        let more = impatient && queue.ready(most) > queue.idle && queue.threads < queue.most_threads(most);
         if more || !late.is_empty() {
             drop(queue);
             let Some(shared) = shared.upgrade() else { return };
@@ -213,7 +302,7 @@ fn watch(shared: &Weak<Shared>) {
                 let _ = start(&shared, &mut queue);
             }
         }
-        let wait = match queue.jobs.iter().filter_map(|job| workers.next_look(&queue, job)).min() {
+        let wait = match workers.look(&queue) {
             None => {
                 queue.watcher = Watcher::Waits;
                 IDLE
@@ -228,7 +317,7 @@ fn watch(shared: &Weak<Shared>) {
         };
         let (again, waited) = workers.watch.wait_timeout(queue, wait).unwrap_or_else(PoisonError::into_inner);
         queue = again;
-        if waited.timed_out() && queue.watcher == Watcher::Waits && queue.jobs.is_empty() {
+        if waited.timed_out() && queue.watcher == Watcher::Waits && queue.is_empty() {
             queue.watcher = Watcher::Absent;
             return;
         }

@@ -14,6 +14,7 @@ mod signals;
 mod soak;
 mod streams;
 mod thousand;
+mod turns;
 
 use crate::support::guest;
 use coracle_tender::image::Image;

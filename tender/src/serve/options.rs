@@ -1,0 +1,89 @@
+//! The command line.
+
+use super::value;
+use clap::{Args, ValueEnum, ValueHint};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How the log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// A line of text for each request
+    Text,
+    /// A line of JSON for each request and each other entry
+    Json,
+    /// No entries for requests, text for all else
+    Off,
+}
+
+/// Serves HTTP, each request in a machine of its own
+///
+/// Each request is a call of the function whose route matches best, in a machine that no other request
+/// has touched. Ends after SIGTERM or SIGINT, when all requests are answered; docs/serving.md says which
+/// request gets which answer.
+#[derive(Debug, Args)]
+#[command(
+    override_usage = "coracle serve [OPTIONS] [[ROUTE=]PROGRAM]...",
+    after_help = "Examples:\n  coracle serve target/release/handler-echo\n  \
+        coracle serve /echo=handler-echo /thumbnail=handler-resize.snapshot --deadline 2s\n  \
+        coracle serve --config serve.toml --listen 0.0.0.0:80"
+)]
+pub struct Options {
+    /// Where to listen, once or several times [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Vec<SocketAddr>,
+    /// Read functions and settings from this file (TOML); what the command line says wins
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub config: Option<PathBuf>,
+    /// Memory for each instance: a number with K, M, G or T (powers of 1024), or of bytes
+    /// [default: 64M]
+    #[arg(long, value_name = "SIZE", value_parser = value::size)]
+    pub mem: Option<u64>,
+    /// End a call after this time, and answer 504: a number with ms, s, m or h, or of seconds
+    /// [default: 10s]
+    #[arg(long, value_name = "TIME", value_parser = value::duration)]
+    pub deadline: Option<Duration>,
+    /// Answer 413 to a request whose body is longer [default: 16M]
+    #[arg(long, value_name = "SIZE", value_parser = value::size)]
+    pub body: Option<u64>,
+    /// End a call that puts out more, and answer 502 [default: 64M]
+    #[arg(long, value_name = "SIZE", value_parser = value::size)]
+    pub output: Option<u64>,
+    /// How many calls each function makes at once, each in an instance [default: 64]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub instances: Option<u32>,
+    /// How many further requests for each function wait; those beyond get 503 [default: 256]
+    #[arg(long, value_name = "NUMBER")]
+    pub queue: Option<u32>,
+    /// How many requests of one client's address are worked on at once; those beyond get 429
+    /// [default: any number]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    pub per_client: Option<u32>,
+    /// How many connections there are at most; further ones wait to be accepted [default: 10000, or as
+    /// many as there may be descriptors]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    pub connections: Option<u32>,
+    /// How long a client may take to send a request's head, or a body that is not handed on piece by
+    /// piece; 408 after that [default: 30s]
+    #[arg(long, value_name = "TIME", value_parser = value::duration)]
+    pub receive: Option<Duration>,
+    /// After SIGTERM, how long requests have to end [default: 30s]
+    #[arg(long, value_name = "TIME", value_parser = value::duration)]
+    pub drain: Option<Duration>,
+    /// Boot each program anew so often, so that its memory lies elsewhere
+    #[arg(long, value_name = "TIME", value_parser = value::duration)]
+    pub fresh_layout: Option<Duration>,
+    /// Threads that serve connections and begin calls [default: one for each CPU]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+    /// How the log is written, on standard error [default: text]
+    #[arg(long, value_name = "FORMAT")]
+    pub log: Option<LogFormat>,
+    /// Images or snapshots, each with the route that leads to it: a path (/thumbnail), a host
+    /// (api.example.org) or both (api.example.org/v1). Without a route: / for a single program, else
+    /// /NAME
+    #[arg(value_name = "[ROUTE=]PROGRAM", value_hint = ValueHint::FilePath)]
+    pub programs: Vec<String>,
+}

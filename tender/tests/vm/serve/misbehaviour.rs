@@ -1,0 +1,151 @@
+//! Guests that die and clients that misbehave, under load: no request is lost, and nothing grows.
+
+use super::client::{PATIENCE, Reply, Server, send};
+use crate::support::{guest, no_kvm};
+use std::io::{BufReader, Read, Write};
+use std::net::Shutdown;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// How long the load goes on.
+fn length() -> Duration {
+    let seconds = std::env::var("CORACLE_SOAK_SECONDS");
+    Duration::from_secs(seconds.map_or(2, |seconds| seconds.parse().expect("a number of seconds")))
+}
+
+/// Sends requests on one connection, some of which crash their guest, and expects an answer to each.
+fn well_behaved(server: &Server, ended: &AtomicBool) -> u64 {
+    let mut stream = server.connect();
+    let mut reader = BufReader::new(stream.try_clone().expect("a descriptor"));
+    let mut count = 0;
+    while !ended.load(Ordering::Relaxed) {
+        let (path, status) = match count % 16 {
+            5 => ("/panic", 502),
+            9 => ("/sleep?2", 200),
+            _ => ("/", 200),
+        };
+        let body = format!("request {count}");
+        send(&mut stream, path, "", body.as_bytes());
+        let reply = Reply::read(&mut reader);
+        if reply.status != status {
+            let id = reply.field("x-request-id").expect("an id");
+            panic!("{reply:?}\n{}", server.log_until(id));
+        }
+        assert!(path != "/" || reply.text() == body);
+        count += 1;
+    }
+    count
+}
+
+fn hangs_up_in_a_body(server: &Server) {
+    for (length, sent) in [(1000, 10), (1_000_000, 500_000)] {
+        let mut stream = server.connect();
+        let head = format!("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: {length}\r\n\r\n");
+        stream.write_all(head.as_bytes()).expect("sent");
+        let _ = stream.write_all(&vec![b'a'; sent]);
+    }
+}
+
+fn hangs_up_while_the_guest_runs(server: &Server) {
+    let mut stream = server.connect();
+    send(&mut stream, "/sleep?600000", "", b"");
+}
+
+fn sends_garbage(server: &Server) {
+    for garbage in
+        [&b"\0\xff\x16\x03\x01 nonsense\r\n\r\n"[..], b"GET / HTTP/9.9\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nXX"]
+    {
+        let mut stream = server.connect();
+        let _ = stream.write_all(garbage);
+        let _ = stream.shutdown(Shutdown::Write);
+        // It answers with a refusal or not at all, and closes.
+        let _ = stream.read_to_end(&mut Vec::new());
+    }
+}
+
+/// Sends a request byte by byte, and expects its answer.
+fn sends_slowly(server: &Server) {
+    let mut stream = server.connect();
+    let text = "POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 5\r\n\r\nHello";
+    for byte in text.bytes() {
+        stream.write_all(&[byte]).expect("sent");
+        std::thread::yield_now();
+    }
+    assert_eq!(Reply::read(&mut BufReader::new(stream)).text(), "Hello");
+}
+
+/// Descriptors, and KiB of memory, of a process.
+fn holdings(process: u32) -> (usize, u64) {
+    let descriptors = std::fs::read_dir(format!("/proc/{process}/fd")).expect("descriptors").count();
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("status");
+    let resident = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("RssAnon");
+    (descriptors, resident.trim().trim_end_matches(" kB").parse().expect("a number"))
+}
+
+/// A while of load, with everything that can go wrong.
+fn load(server: &Server, length: Duration) -> u64 {
+    let ended = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let well: Vec<_> = (0..8).map(|_| scope.spawn(|| well_behaved(server, &ended))).collect();
+        let begin = Instant::now();
+        let mut rounds = 0;
+        while rounds < 3 || begin.elapsed() < length {
+            hangs_up_in_a_body(server);
+            hangs_up_while_the_guest_runs(server);
+            sends_garbage(server);
+            sends_slowly(server);
+            rounds += 1;
+        }
+        ended.store(true, Ordering::Relaxed);
+        well.into_iter().map(|thread| thread.join().expect("no failure")).sum()
+    })
+}
+
+/// Returns when no call is made and all connections but this one's are gone.
+fn rest(server: &Server) {
+    let begin = Instant::now();
+    let is = |name, value| server.metric(name) == Some(value);
+    while !(is("coracle_calls{function=\"/\"}", 0.0) && is("coracle_connections", 1.0)) {
+        assert!(begin.elapsed() < PATIENCE, "it never rests");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn under_load_no_request_is_lost_and_nothing_grows_while_guests_die_and_clients_misbehave() {
+    if no_kvm() {
+        return;
+    }
+    let program = guest("serve_http").into_os_string().into_string().expect("a path of ours");
+    let server = Server::start(&["--log", "off", "--instances", "16", &program]);
+    load(&server, Duration::from_secs(1));
+    rest(&server);
+    let before = holdings(server.process());
+    let answered = load(&server, length());
+    rest(&server);
+    let after = holdings(server.process());
+    assert!(answered > 0);
+    // Each instance has two descriptors. At either time there may be up to 16, and as many that are being
+    // given back.
+    assert!(after.0 <= before.0 + 64, "{before:?}, then {after:?}");
+    assert!(after.1 <= before.1 + (32 << 10), "{before:?}, then {after:?}");
+    server.signal(libc::SIGTERM);
+    assert_eq!(server.ended().code(), Some(0));
+}
+
+#[test]
+fn a_client_that_takes_too_long_is_a_408_and_holds_no_machine() {
+    if no_kvm() {
+        return;
+    }
+    let program = guest("serve_http").into_os_string().into_string().expect("a path of ours");
+    let server = Server::start(&["--receive", "300ms", "--instances", "1", &program]);
+    let mut slow = server.connect();
+    slow.write_all(b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 5\r\n\r\nHel").expect("sent");
+    let mut silent = server.connect();
+    silent.write_all(b"POST / HT").expect("sent");
+    assert_eq!(server.get("/").status, 200);
+    assert_eq!(Reply::read(&mut BufReader::new(slow)).status, 408);
+    // Where there is no whole head there is nobody to answer.
+    let _ = silent.read_to_end(&mut Vec::new());
+}

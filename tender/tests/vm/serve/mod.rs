@@ -1,0 +1,8 @@
+//! `coracle serve`, by clients of its own.
+
+mod client;
+
+mod answers;
+mod limits;
+mod misbehaviour;
+mod settings;
