@@ -20,6 +20,8 @@ pub(super) struct Programs {
     calls: PathBuf,
     pub(super) dirty: PathBuf,
     pub(super) slow_start: PathBuf,
+    echo: PathBuf,
+    http: PathBuf,
 }
 
 /// Builds them all.
@@ -34,6 +36,9 @@ pub(super) fn build() -> Result<Programs> {
     let slow_start = BENCH.program(Profile::Release, "bench-slow-start");
     cargo("build").args(["--release", "--package", "bench-calls"]).run()?;
     let calls = paths::target().join("release/bench-calls");
+    let echo = EXAMPLES.build_one(Profile::Release, "handler-echo")?;
+    cargo("build").args(["--release", "--package", "bench-http"]).run()?;
+    let http = paths::target().join("release/bench-http");
     let native = paths::target().join("release/bench-native");
     let bare_kvm = compile("bare_kvm")?;
     let true_static = compile("true_static")?;
@@ -49,6 +54,8 @@ pub(super) fn build() -> Result<Programs> {
         calls,
         dirty,
         slow_start,
+        echo,
+        http,
     })
 }
 
@@ -81,6 +88,18 @@ impl Programs {
         let mut command = super::process::command(&self.calls, &[what]);
         command.arg(&self.dirty).args(numbers.iter().map(u64::to_string));
         command
+    }
+
+    /// Serves the handler that gives back what it is given.
+    pub(super) fn serve(&self) -> Command {
+        let mut command = Command::new(&self.coracle);
+        command.args(["serve", "--listen", "127.0.0.1:0"]).arg(&self.echo);
+        command
+    }
+
+    /// A server to hold that against, or the load.
+    pub(super) fn http(&self, arguments: &[&str]) -> Command {
+        super::process::command(&self.http, arguments)
     }
 
     /// Takes a snapshot of an image.

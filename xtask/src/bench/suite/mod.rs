@@ -5,6 +5,7 @@ mod cat;
 mod compute;
 mod footprint;
 mod oneshot;
+mod serve;
 mod start;
 mod steady;
 
@@ -19,5 +20,6 @@ pub(super) fn all(programs: &Programs, quick: bool) -> Vec<Experiment<'_>> {
     all.push(cat::experiment(programs, quick));
     all.extend(footprint::experiments(programs));
     all.extend(oneshot::experiments(programs, quick));
+    all.push(serve::experiment(programs, quick));
     all
 }
