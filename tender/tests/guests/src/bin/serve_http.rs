@@ -7,10 +7,10 @@ extern crate alloc;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU32, Ordering};
 use coracle::eprintln;
 use coracle::http::{Body, Error, Request, Response};
 use coracle::time::{Duration, sleep};
+use core::sync::atomic::{AtomicU32, Ordering};
 
 /// How many requests this machine has answered: one, in a machine that is clean.
 static ANSWERED: AtomicU32 = AtomicU32::new(0);
