@@ -55,7 +55,7 @@ fn answer(request: Request) -> Result<Response, Error> {
         // A piece, and then a failure.
         "/half" => {
             let pieces = [Ok(Vec::from(*b"half")), Err("the secret of the guest")];
-            Ok(Response::new(Body::stream(pieces.into_iter())))
+            Ok(Response::new(Body::stream(pieces)))
         }
         _ => Ok(Response::new(request.into_body())),
     }
