@@ -14,6 +14,7 @@ pub mod probe;
 pub mod registers;
 pub mod report;
 pub mod runnable;
+#[cfg(feature = "command")]
 pub mod serve;
 pub mod snapshot;
 pub mod text;

@@ -38,6 +38,9 @@ fn format() -> Result {
 fn lints() -> Result {
     let strict = ["--", "-D", "warnings"];
     cargo("clippy").args(["--workspace", "--all-targets", "--all-features"]).args(strict).run()?;
+    // As those have it who embed it.
+    let library = ["--package", "coracle-tender", "--lib", "--no-default-features"];
+    cargo("clippy").args(library).args(strict).run()?;
     guests::ALL.iter().try_for_each(|guests| {
         cargo("clippy").arg("--manifest-path").arg(guests.manifest()).args(strict).run()
     })

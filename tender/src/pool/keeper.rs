@@ -11,8 +11,8 @@ use std::time::Duration;
 /// How often it looks for instances that nobody uses.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// How many instances wait at most to be given back.
-pub(crate) const MOST_UNWANTED: usize = 16;
+/// How many instances wait at most to be given back, beside those that [`max`](super::Builder::max) counts.
+pub const MOST_UNWANTED: usize = 16;
 
 /// What the keeper is to do.
 #[derive(Debug, Default)]

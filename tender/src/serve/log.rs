@@ -149,7 +149,7 @@ impl Log {
 
     fn json(&self, event: &str, mut entry: Value) {
         if let Some(entry) = entry.as_object_mut() {
-            entry.insert("time".to_owned(), now().into());
+            entry.insert("time".to_owned(), now().to_string().into());
             entry.insert("event".to_owned(), event.into());
         }
         self.line(format_args!("{entry}"));
@@ -200,44 +200,6 @@ fn write(shared: &Shared) {
 }
 
 /// The time, as RFC 3339 writes it.
-fn now() -> String {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    time(since)
-}
-
-fn time(since: Duration) -> String {
-    let seconds = since.as_secs();
-    let (days, second) = (seconds / 86_400, seconds % 86_400);
-    // Days to a date in years that begin in March, after Howard Hinnant's "chrono-compatible low-level date
-    // algorithms": an era is 400 years.
-    let shifted = days + 719_468;
-    let (era, day) = (shifted / 146_097, shifted % 146_097);
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
-    let year = era * 400 + year + next;
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    let millis = since.subsec_millis();
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::time;
-    use std::time::Duration;
-
-    #[test]
-    fn times_are_those_of_the_calendar() {
-        for (seconds, text) in [
-            (0, "1970-01-01T00:00:00.000Z"),
-            (951_782_400, "2000-02-29T00:00:00.000Z"),
-            (951_868_799, "2000-02-29T23:59:59.000Z"),
-            (1_709_251_200, "2024-03-01T00:00:00.000Z"),
-            (4_102_444_799, "2099-12-31T23:59:59.000Z"),
-        ] {
-            assert_eq!(time(Duration::from_secs(seconds)), text);
-        }
-    }
+fn now() -> humantime::Rfc3339Timestamp {
+    humantime::format_rfc3339_millis(SystemTime::now())
 }
