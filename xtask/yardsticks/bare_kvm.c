@@ -390,6 +390,24 @@ static double available(void)
 	errx(1, "no MemAvailable in /proc/meminfo");
 }
 
+/* What is available once that no longer changes: the kernel frees what ended processes had seconds later.
+ * After a minute, what there is then. */
+static double settled(void)
+{
+	double first = available();
+
+	for (int alike = 0, looks = 0; alike < 20 && looks < 300; looks++) {
+		double now;
+
+		usleep(200000);
+		now = available();
+		alike = now - first < 1048576 && first - now < 1048576 ? alike + 1 : 0;
+		if (alike == 0)
+			first = now;
+	}
+	return first;
+}
+
 static void idle(long count)
 {
 	int fd = file_of_writer();
@@ -398,12 +416,12 @@ static void idle(long count)
 	open_kvm();
 	for (long i = -8; i < count; i++) {
 		if (i == 0)
-			before = available();
+			before = settled();
 		map(fd);
 		create(KVM_MEM_LOG_DIRTY_PAGES);
 		set_state(cpuid(), 0);
 	}
-	printf("%.1f\n", (before - available()) / (double)count);
+	printf("%.1f\n", (before - settled()) / (double)count);
 }
 
 /* KVM's own count of this vCPU's exits, from its binary statistics. */

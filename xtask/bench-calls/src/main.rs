@@ -200,11 +200,28 @@ fn available() -> Result<f64> {
     Ok(kib * 1024.0)
 }
 
+/// What is available once that no longer changes: the kernel frees what ended processes had seconds later.
+/// After a minute, what there is then.
+fn settled() -> Result<f64> {
+    let (mut first, mut alike) = (available()?, 0);
+    for _ in 0..300 {
+        std::thread::sleep(Duration::from_millis(200));
+        let now = available()?;
+        alike = if (now - first).abs() < 1_048_576.0 { alike + 1 } else { 0 };
+        match alike {
+            0 => first = now,
+            20 => break,
+            _ => {}
+        }
+    }
+    Ok(first)
+}
+
 fn idle(snapshot: &Arc<Snapshot>, count: usize) -> Result<f64> {
     let first = instances(snapshot, 8)?;
-    let before = available()?;
+    let before = settled()?;
     let instances = instances(snapshot, count)?;
-    let after = available()?;
+    let after = settled()?;
     drop((first, instances));
     Ok((before - after) / count as f64)
 }

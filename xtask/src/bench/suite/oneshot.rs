@@ -109,7 +109,7 @@ fn run_snapshot(programs: &Programs, quick: bool) -> Experiment<'_> {
 }
 
 fn idle_memory(programs: &Programs, quick: bool) -> Experiment<'_> {
-    let (turns, count) = if quick { (1, 50) } else { (5, 1000) };
+    let (turns, count) = if quick { (1, 50) } else { (3, 1000) };
     let mut idle = Experiment::new("idle-memory", turns);
     let ours = idle.subject("instance", Unit::Bytes, move || printed_number(programs.call("idle", &[count])));
     let bare = idle.subject("bare KVM program, same slot", Unit::Bytes, move || {
