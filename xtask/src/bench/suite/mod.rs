@@ -20,6 +20,6 @@ pub(super) fn all(programs: &Programs, quick: bool) -> Vec<Experiment<'_>> {
     all.push(cat::experiment(programs, quick));
     all.extend(footprint::experiments(programs));
     all.extend(oneshot::experiments(programs, quick));
-    all.push(serve::experiment(programs, quick));
+    all.extend(serve::experiments(programs, quick));
     all
 }

@@ -8,40 +8,83 @@ use crate::shell::{Context, Failure, Result};
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 
-pub(super) fn experiment(programs: &Programs, quick: bool) -> Experiment<'_> {
+pub(super) fn experiments(programs: &Programs, quick: bool) -> Vec<Experiment<'_>> {
+    vec![
+        experiment("serve", Place::Anywhere, programs, quick),
+        experiment("serve-apart", Place::Apart, programs, quick),
+    ]
+}
+
+/// Where server and clients run.
+#[derive(Clone, Copy)]
+enum Place {
+    /// On all CPUs, where clients take time from the server.
+    Anywhere,
+    /// The server on the first CPU and its clients on the second.
+    Apart,
+}
+
+impl Place {
+    fn server(self, command: Command) -> Command {
+        self.on("0", command)
+    }
+
+    fn clients(self, command: Command) -> Command {
+        self.on("1", command)
+    }
+
+    fn on(self, cpu: &str, command: Command) -> Command {
+        match self {
+            Place::Anywhere => command,
+            Place::Apart => {
+                let mut pinned = Command::new("taskset");
+                pinned.args(["-c", cpu]).arg(command.get_program()).args(command.get_args());
+                pinned
+            }
+        }
+    }
+}
+
+fn experiment<'a>(name: &'static str, place: Place, programs: &'a Programs, quick: bool) -> Experiment<'a> {
     let (turns, seconds) = if quick { (1, "0.5") } else { (9, "3") };
-    let mut serve = Experiment::new("serve", turns);
+    let mut serve = Experiment::new(name, turns);
 
     let load = move |server: Result<Server>| {
         let server = server?;
-        printed_number(programs.http(&["load", &server.port, seconds]))
+        printed_number(place.clients(programs.http(&["load", &server.port, seconds])))
     };
     let ours = serve.subject("coracle serve", Unit::EventsPerSecond, move || {
-        load(Server::start(programs.serve(), |child| child.stderr.take().map(|pipe| Box::new(pipe) as _)))
+        load(Server::start(place.server(programs.serve()), |child| {
+            child.stderr.take().map(|pipe| Box::new(pipe) as _)
+        }))
     });
+    let yardstick = move |arguments: &[&str]| load(yardstick(place.server(programs.http(arguments))));
     let spinning =
         serve.subject("hyper that spins as long as a clean call", Unit::EventsPerSecond, move || {
             // How long a call takes without HTTP, measured just now.
             let call = printed_number(programs.call("call", &[1, 2000]))?;
-            load(yardstick(programs, &["spin", &format!("{call:.0}")]))
+            yardstick(&["spin", &format!("{call:.0}")])
         });
     let processes =
         serve.subject("hyper with a process for each request", Unit::EventsPerSecond, move || {
-            load(yardstick(programs, &["spawn", "cat"]))
+            yardstick(&["spawn", "cat"])
         });
-    let native = serve.subject("hyper alone, no isolation", Unit::EventsPerSecond, move || {
-        load(yardstick(programs, &["native"]))
-    });
+    let native =
+        serve.subject("hyper alone, no isolation", Unit::EventsPerSecond, move || yardstick(&["native"]));
 
-    serve.row("requests, 64 connections", ours, Measure::RatioTo(spinning), Goal::AtLeast(0.85));
+    let what = match place {
+        Place::Anywhere => "requests, 64 connections",
+        Place::Apart => "requests, clients on a CPU of their own",
+    };
+    serve.row(what, ours, Measure::RatioTo(spinning), Goal::AtLeast(0.85));
     serve.row("the same against processes", ours, Measure::RatioTo(processes), Goal::AtLeast(5.0));
     serve.row("the same beside no isolation", ours, Measure::RatioTo(native), Goal::None);
     serve
 }
 
 /// A server of the bench's own.
-fn yardstick(programs: &Programs, arguments: &[&str]) -> Result<Server> {
-    Server::start(programs.http(arguments), |child| child.stdout.take().map(|pipe| Box::new(pipe) as _))
+fn yardstick(command: Command) -> Result<Server> {
+    Server::start(command, |child| child.stdout.take().map(|pipe| Box::new(pipe) as _))
 }
 
 /// A server that runs until this is dropped.
