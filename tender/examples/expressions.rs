@@ -9,7 +9,7 @@
 
 use coracle_tender::image::Image;
 use coracle_tender::instance::Config;
-use coracle_tender::kvm::Host;
+use coracle_tender::machine::Host;
 use coracle_tender::pool::{CallError, Limits, Pool};
 use coracle_tender::snapshot::Snapshot;
 use std::error::Error;

@@ -16,7 +16,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use coracle_tender::image::Image;
 use coracle_tender::instance::Config;
-use coracle_tender::kvm::Host;
+use coracle_tender::machine::Host;
 use coracle_tender::pool::{CallError, Limits, Metrics, Pool};
 use coracle_tender::snapshot::Snapshot;
 use std::collections::HashMap;

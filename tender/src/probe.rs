@@ -5,7 +5,7 @@
 use crate::calls::Console;
 use crate::image::{Image, ImageError};
 use crate::instance::{BootError, Config, End, Instance};
-use crate::kvm::Host;
+use crate::machine::Host;
 use coracle_hypercall::boot::{AT_CORACLE, BootInfo};
 use coracle_hypercall::call::Call;
 use coracle_hypercall::{note, version};

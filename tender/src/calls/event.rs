@@ -2,7 +2,7 @@
 
 use super::console::sleep;
 use super::{Context, Outside, Reply, State};
-use crate::kvm::Kicker;
+use crate::machine::Kicker;
 use coracle_hypercall::error::CallError;
 use coracle_hypercall::event::{EventSources, NO_DEADLINE};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};

@@ -24,7 +24,7 @@ pub use text::{LogEntry, PanicText, TENDER_TARGET};
 
 use crate::guest::Guest;
 use crate::layout::{Physical, Places};
-use crate::paging::Pool;
+use crate::paging::{Edit, Pool};
 use coracle_hypercall::call::Call;
 use coracle_hypercall::error::CallError;
 use coracle_hypercall::note::Permissions;
@@ -34,9 +34,8 @@ use coracle_hypercall::note::Permissions;
 pub enum Reply {
     /// The guest goes on with this result.
     Result(Result<u64, CallError>),
-    /// The stub writes the page-table edits that were left for it; then the guest goes on with this
-    /// result.
-    Edit(u64),
+    /// These page-table entries are changed; then the guest goes on with this result.
+    Edit(Vec<Edit>, u64),
     /// The guest ends.
     Exit(u8),
     /// The guest ends with a panic.

@@ -51,8 +51,8 @@ impl State {
         context: &mut Context<'_>,
     ) -> Reply {
         match self.plan_rights(address, length, rights, context) {
-            Ok(0) => Reply::Result(Ok(0)),
-            Ok(changed) => Reply::Edit(changed),
+            Ok((_, 0)) => Reply::Result(Ok(0)),
+            Ok((edits, changed)) => Reply::Edit(edits, changed),
             Err(error) => Reply::Result(Err(error)),
         }
     }
@@ -63,7 +63,7 @@ impl State {
         length: u64,
         rights: u64,
         context: &mut Context<'_>,
-    ) -> Result<u64, CallError> {
+    ) -> Result<(Vec<Edit>, u64), CallError> {
         let rights = Rights::from_bits(rights).ok_or(CallError::BadArgument)?;
         let end = address.checked_add(length).ok_or(CallError::BadArgument)?;
         if !(address | length).is_multiple_of(PAGE) || (!rights.is_empty() && !rights.contains(Rights::READ))
@@ -78,7 +78,7 @@ impl State {
             return Err(CallError::Denied);
         }
         if length == 0 {
-            return Ok(0);
+            return Ok((Vec::new(), 0));
         }
         let within = |place: &Extent| place.contains(address) && end <= place.end();
         let (place, memory_of_place) = if within(&places.stack) {
@@ -97,7 +97,6 @@ impl State {
         if memory.written().is_some() {
             self.edited.add(&edits);
         }
-        stub::write_edits(memory, places.system.start, &edits).map_err(|_| CallError::BadAddress)?;
-        Ok(changed)
+        Ok((edits, changed))
     }
 }

@@ -4,7 +4,7 @@ use super::say::show;
 use clap::Args;
 use coracle_hypercall::version;
 use coracle_tender::cpu::cpuid::{self, CpuError};
-use coracle_tender::kvm::{Host, HostError};
+use coracle_tender::machine::{Backend, Host, HostError};
 use coracle_tender::probe;
 use serde::Serialize;
 use std::fmt;
@@ -137,7 +137,7 @@ fn processor(cpuinfo: &str, lacks: Option<CpuError>) -> Finding {
 fn kvm() -> (Finding, Option<Host>) {
     let finding = |state, found, mend| Finding { subject: "kvm", state, found, mend };
     let good = || finding(State::Good, format!("/dev/kvm, {}", module()), None);
-    match Host::open() {
+    match Host::with(Backend::Kvm).map(|(host, _)| host) {
         Ok(host) => (good(), Some(host)),
         // The processor is a finding of its own.
         Err(HostError::Cpu(_)) => (good(), None),

@@ -4,7 +4,7 @@ use super::refuse;
 use super::say::show;
 use clap::Args;
 use coracle_tender::image::inspect::Inspection;
-use coracle_tender::kvm::Host;
+use coracle_tender::machine::Host;
 use coracle_tender::runnable::open_file;
 use coracle_tender::snapshot::{self, Snapshot};
 use serde::Serialize;

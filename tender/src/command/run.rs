@@ -1,5 +1,6 @@
 //! `coracle run`.
 
+use super::backend::Chosen;
 use super::guest::Guest;
 use super::say::{Patience, say_with};
 use super::{refuse, signals, statistics, value};
@@ -9,7 +10,7 @@ use coracle_hypercall::log::Level;
 use coracle_tender::calls::{Console, LogEntry};
 use coracle_tender::image::Image;
 use coracle_tender::instance::{Config, End, Instance};
-use coracle_tender::kvm::Host;
+use coracle_tender::machine::{Host, HostError};
 use coracle_tender::runnable::Runnable;
 use coracle_tender::snapshot::Snapshot;
 use std::error::Error;
@@ -37,6 +38,8 @@ use std::time::{Duration, Instant};
 pub(super) struct Run {
     #[command(flatten)]
     guest: Guest,
+    #[command(flatten)]
+    backend: Chosen,
     /// End the guest after this time, with status 124: a number with ms, s, m or h, or of seconds
     #[arg(long, value_name = "TIME", value_parser = value::duration)]
     timeout: Option<Duration>,
@@ -65,9 +68,10 @@ impl Run {
         let arguments = guest_arguments(self.image_and_arguments);
         let path = arguments.first().map(PathBuf::from).unwrap_or_default();
         let count = self.stats.is_some();
+        let host = || self.backend.open(self.quiet);
         let made = match Runnable::open(&path) {
-            Ok(Runnable::Image(image)) => boot(&image, self.guest, arguments, count),
-            Ok(Runnable::Snapshot(file)) => resume(file, &path, &self.guest, &arguments, count),
+            Ok(Runnable::Image(image)) => boot(host, &image, self.guest, arguments, count),
+            Ok(Runnable::Snapshot(file)) => resume(host, file, &path, &self.guest, &arguments, count),
             Err(error) => return refuse(error),
         };
         let mut instance = match made {
@@ -95,24 +99,27 @@ impl Run {
             }
         }
         let status = report.map(|report| report.status()).or(end.status()).unwrap_or(exit::TENDER);
+        instance.end_process();
         // What is left to give back to the host goes with the process, which is quicker.
         std::process::exit(status.into());
     }
 }
 
 fn boot(
+    host: impl FnOnce() -> Result<Host, HostError>,
     image: &Arc<Image>,
     guest: Guest,
     arguments: Vec<OsString>,
     count: bool,
 ) -> Result<Instance, Box<dyn Error>> {
-    let host = Host::open()?;
+    let host = host()?;
     let config = Config { statistics: count, ..guest.config(arguments) };
     Ok(Instance::boot(&host, image, &config)?)
 }
 
 /// Makes an instance of a snapshot. What was decided when that was taken cannot be asked for any more.
 fn resume(
+    host: impl FnOnce() -> Result<Host, HostError>,
     file: File,
     path: &Path,
     guest: &Guest,
@@ -125,7 +132,7 @@ fn resume(
         let path = path.display();
         return Err(format!("`{path}` {words}: leave out {given}, or give it to `coracle snapshot`").into());
     }
-    let host = Arc::new(Host::open()?);
+    let host = Arc::new(host()?);
     let snapshot = Arc::new(Snapshot::from_file(&host, file, path)?);
     let mut instance = Instance::resume(&snapshot)?;
     if count {

@@ -6,11 +6,11 @@ use super::{Instance, Origin, Statistics};
 use crate::calls::{self, AtReady, Clock, Edited, Events, Failures, State};
 use crate::cpu::{descriptors, entry, stub};
 use crate::image::{Image, ImageError, Kind, LoadTarget};
-use crate::kvm::{Host, Machine, MachineError, Start, Tables};
 use crate::layout::{
     BOOT, CLOCK_OFFSET, ENTRY, Extent, FAULT_STACK, LayoutError, PAGE_TABLES, Physical, Placement, Places,
     STUB, TABLES,
 };
+use crate::machine::{AnyMachine, Host, MachineError, Start, Tables};
 use crate::memory::{Advice, Memory, MemoryError, OutOfMemory};
 use crate::paging::{BuildError, Builder, Mapping, Pool};
 use coracle_hypercall::boot::BootInfo;
@@ -97,7 +97,7 @@ impl Instance {
         let fixed = image.kind() == Kind::Fixed;
         let places =
             Places::choose(&physical, span, image.align(), fixed, config.placement, &mut || random.next());
-        let memory = Memory::new(physical.size)?;
+        let memory = host.memory(physical.size)?;
         // The first large page of the heap is left to small pages: most programs need little of it.
         if let Some(rest) = physical.heap.length.checked_sub(LARGE_PAGE).filter(|rest| *rest > 0) {
             memory.advise(physical.heap.start + LARGE_PAGE, rest, Advice::HugePages);
@@ -115,9 +115,9 @@ impl Instance {
         let start = Start {
             entry: image.entry().wrapping_add(places.bias),
             stack,
-            tables: Tables { root: PAGE_TABLES, system: places.system.start },
+            tables: Tables { root: PAGE_TABLES, system: places.system.start, entry_page: places.entry() },
         };
-        let machine = Machine::new(host, memory, &start)?;
+        let machine = AnyMachine::new(host, memory, &start)?;
         let state = State {
             clock: Clock::since(Instant::now(), host.features().invariant_tsc),
             events: Events::new(),

@@ -3,7 +3,7 @@
 use super::run::kicker;
 use super::{End, Instance, Origin};
 use crate::calls::{AtReady, Caller, LogEntry, Outside, Requests};
-use crate::kvm::{Dead, Kicker, Reachable};
+use crate::machine::{Dead, Kicker, Machine, Reachable};
 use coracle_hypercall::memory::PAGE;
 use std::io;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ impl Instance {
     /// [reset](Self::reset), or thrown away: until then this answers how it ended.
     ///
     /// `requests` lets another thread end the run. The thread has the [kick
-    /// signal](crate::kvm::kick_signal) unblocked until this returns, and may get it once more later.
+    /// signal](crate::machine::kick_signal) unblocked until this returns, and may get it once more later.
     pub fn call(
         &mut self,
         caller: &mut dyn Caller,

@@ -28,8 +28,8 @@ pub use statistics::{ExitStatistics, Statistics};
 use crate::calls::State;
 use crate::guest::Guest;
 use crate::image::Image;
-use crate::kvm::{Machine, Tables};
 use crate::layout::{Physical, Places};
+use crate::machine::{AnyMachine, Machine, Tables};
 use crate::snapshot::Snapshot;
 use coracle_hypercall::event::EventSources;
 use reset::Cleaner;
@@ -47,7 +47,7 @@ enum Origin {
 #[derive(Debug)]
 pub struct Instance {
     origin: Origin,
-    machine: Machine,
+    machine: AnyMachine,
     physical: Physical,
     places: Places,
     tables: Tables,
@@ -79,7 +79,7 @@ impl Instance {
         }
     }
 
-    pub(crate) fn machine(&self) -> &Machine {
+    pub(crate) fn machine(&self) -> &AnyMachine {
         &self.machine
     }
 
@@ -104,6 +104,12 @@ impl Instance {
     #[must_use]
     pub fn places(&self) -> &Places {
         &self.places
+    }
+
+    /// Ends the process that runs it, where one does, and leaves nothing of that behind: for a tender that
+    /// exits without dropping this.
+    pub fn end_process(&mut self) {
+        self.machine.end_process();
     }
 
     /// Its memory, through its own page tables.

@@ -11,9 +11,9 @@
 use super::resume::{at_ready, pool};
 use super::{End, Instance, Origin};
 use crate::calls::Requests;
-use crate::cpu::{entry, stub};
-use crate::kvm::Dead;
-use crate::layout::{EDIT_LIST, PAGE_TABLES};
+use crate::cpu::stub;
+use crate::layout::PAGE_TABLES;
+use crate::machine::{Dead, Machine, MachineError};
 use crate::memory::{OutOfMemory, words};
 use crate::paging::Edit;
 use crate::snapshot::{Base, Snapshot};
@@ -44,6 +44,9 @@ pub enum Unclean {
     /// Its memory is gone.
     #[error("its memory is gone: the snapshot's file was cut short ({0})")]
     Memory(#[from] OutOfMemory),
+    /// The machine cannot go back.
+    #[error(transparent)]
+    Machine(#[from] MachineError),
     /// Too many page-table entries were changed.
     #[error("more page-table entries were changed than can be changed back")]
     Tables,
@@ -97,7 +100,7 @@ impl Instance {
         let base = &snapshot.base;
         self.machine.finish();
         // The list is empty when all of it was done. Like other pages, it is copied back below.
-        if self.machine.memory().read_u64(EDIT_LIST)? == 0 {
+        if self.machine.tables_are_changed()? {
             self.cleaner.entries.clear();
         }
         if !std::mem::take(&mut self.cleaner.found) {
@@ -106,9 +109,8 @@ impl Instance {
         snapshot.learn_hot(&self.cleaner.pages);
         let let_go = self.search(base)?;
         self.copy_back(base)?;
-        let edits = self.change_tables_back(base)?;
-        let way_back = self.places.entry() + if edits { entry::RESUME_WITH_EDITS } else { entry::RESUME };
-        self.machine.put_back(&snapshot.host, &self.tables, &snapshot.saved, way_back);
+        let edits = self.changes_back(base)?;
+        self.machine.put_back(&snapshot.saved, &edits)?;
         self.forget(snapshot);
         Ok(Reset { copied: self.cleaner.pages.len(), let_go })
     }
@@ -207,20 +209,17 @@ impl Instance {
         Ok(())
     }
 
-    /// Leaves a list for the stub, of page-table entries to change back when the guest goes on. Answers
-    /// whether there are any.
-    fn change_tables_back(&mut self, base: &Base) -> Result<bool, Unclean> {
+    /// The page-table entries to change back before the guest goes on.
+    fn changes_back(&mut self, base: &Base) -> Result<Vec<Edit>, Unclean> {
         let entries = &mut self.cleaner.entries;
         entries.extend(self.state.edited.take().ok_or(Unclean::Tables)?);
         if entries.is_empty() {
-            return Ok(false);
+            return Ok(Vec::new());
         }
         if entries.len() > stub::MAX_EDIT_VALUES {
             return Err(Unclean::Tables);
         }
-        let edits = edits_back(base, entries)?;
-        stub::write_edits(self.machine.memory(), self.tables.system, &edits)?;
-        Ok(true)
+        edits_back(base, entries)
     }
 
     /// What the tender keeps for the guest is as at the start.

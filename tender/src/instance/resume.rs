@@ -3,7 +3,7 @@
 use super::reset::Cleaner;
 use super::{Instance, Origin};
 use crate::calls::{AtReady, Clock, Edited, Events, Failures, Random, State};
-use crate::kvm::Machine;
+use crate::machine::AnyMachine;
 use crate::memory::{Advice, Memory};
 use crate::paging::Pool;
 use crate::snapshot::{ResumeError, Snapshot};
@@ -25,8 +25,7 @@ impl Instance {
             memory.advise(run.first * PAGE, run.count * PAGE, Advice::BackNow);
         }
         let host = &snapshot.host;
-        let machine =
-            Machine::resume(host, memory, &snapshot.tables, &snapshot.saved, snapshot.places.entry())?;
+        let machine = AnyMachine::resume(host, memory, &snapshot.tables, &snapshot.saved)?;
         let mut events = Events::new();
         events.subscribed = snapshot.subscribed;
         let state = State {

@@ -3,10 +3,8 @@
 use super::Instance;
 use super::call::TURN;
 use crate::calls::{Abort, Console, Context, LogEntry, Outside, PanicText, Reply, Request, Requests, Stop};
-use crate::cpu::{entry, stub};
 use crate::guest::Guest;
-use crate::kvm::{Dead, Exit, Kicker, Reachable};
-use crate::layout::FAULT_STACK_TOP;
+use crate::machine::{Dead, Exit, Kicker, Machine, Reachable};
 use crate::registers::Registers;
 use crate::report::Fault;
 use coracle_hypercall::call::Call;
@@ -114,7 +112,7 @@ impl Instance {
     /// this answers how it ended.
     ///
     /// Log records go to `log`, while the guest waits: what may block there gives up when
-    /// [`LogEntry::must_stop`] says so. The thread has the [kick signal](crate::kvm::kick_signal)
+    /// [`LogEntry::must_stop`] says so. The thread has the [kick signal](crate::machine::kick_signal)
     /// unblocked until this returns.
     pub fn run(
         &mut self,
@@ -203,7 +201,7 @@ impl Instance {
     ) -> Option<End> {
         match exit {
             Exit::Hypercall => self.hypercall(outside, log),
-            Exit::Fault { vector } => Some(self.fault(vector)),
+            Exit::Fault { vector } => Some(self.machine.fault(vector).map_or_else(End::Dead, End::Faulted)),
             Exit::Port { port, width, write } => {
                 Some(End::Port { port, width, write, registers: self.machine.registers() })
             }
@@ -242,10 +240,10 @@ impl Instance {
                 });
                 None
             }
-            Reply::Edit(changed) => {
+            Reply::Edit(edits, changed) => {
                 self.machine.set_result(i64::try_from(changed).unwrap_or(i64::MAX));
-                self.machine.set_instruction_pointer(self.places.entry() + entry::EDIT_TRAP);
-                None
+                let changed = self.machine.change_tables(&edits);
+                changed.err().map(|error| End::Dead(Dead::Tables(error.source.raw_os_error().unwrap_or(0))))
             }
             Reply::Exit(status) => Some(End::Exited(status)),
             Reply::Panic(text) => Some(End::Panicked(text, self.machine.registers())),
@@ -290,28 +288,5 @@ impl Instance {
         }
         // Without a reason to stop, the request is one that the guest has subscribed to: it is kept.
         self.stop()
-    }
-
-    /// Reads what the CPU pushed for a fault at CPL 3: error code (for some), RIP, CS, RFLAGS, RSP,
-    /// SS (Intel SDM volume 3, section 7.14.2). The frame is where only CPL 0 writes.
-    fn fault(&mut self, vector: u8) -> End {
-        const FRAME: u64 = 5 * 8;
-        let memory = self.machine.memory();
-        let top = FAULT_STACK_TOP;
-        let word = |offset| memory.read_u64(top - FRAME + offset).unwrap_or_default();
-        if word(8) & 3 != 3 {
-            return End::Dead(Dead::InStub(vector));
-        }
-        let mut registers = self.machine.registers();
-        registers.rip = word(0);
-        registers.rflags = word(16);
-        registers.rsp = word(24);
-        let has_code = stub::has_error_code(vector);
-        let error_code = if has_code { memory.read_u64(top - FRAME - 8).unwrap_or_default() } else { 0 };
-        let address = match self.machine.system_registers() {
-            Ok(system) => system.cr2,
-            Err(_) => 0,
-        };
-        End::Faulted(Fault { vector, error_code, address, registers })
     }
 }

@@ -1,37 +1,12 @@
 //! What a process needs once.
 
-use crate::cpu::cpuid::{self, CpuError, Features};
-use crate::snapshot::format::Cpuid;
+use crate::cpu::cpuid::{self, Features};
+use crate::machine::HostError;
 use coracle_hypercall::memory::{LARGE_PAGE, PAGE};
 use kvm_bindings::CpuId;
-use kvm_ioctls::Kvm;
+use kvm_ioctls::{Kvm, VmFd};
 use std::io;
-
-/// Why this process cannot use KVM.
-#[derive(Debug, thiserror::Error)]
-pub enum HostError {
-    /// There is no /dev/kvm.
-    #[error(
-        "there is no /dev/kvm: this kernel has no KVM, or its module is not loaded \
-             (modprobe kvm_intel or kvm_amd; in a cloud machine, nested virtualisation must be on)"
-    )]
-    Absent,
-    /// /dev/kvm may not be opened.
-    #[error(
-        "may not open /dev/kvm: add yourself to its group (sudo usermod -aG kvm $USER, then log in again)"
-    )]
-    Denied,
-    /// Another reason against opening it.
-    #[error("cannot open /dev/kvm: {0}")]
-    Open(io::Error),
-    /// The kernel's KVM is older than what the tender needs. Instances of snapshots need Linux 5.2, which is
-    /// found out when one is made.
-    #[error("this kernel's KVM lacks {0}: Linux 4.17 or newer is needed")]
-    Old(&'static str),
-    /// The CPU lacks something.
-    #[error(transparent)]
-    Cpu(#[from] CpuError),
-}
+use std::sync::{Mutex, PoisonError};
 
 /// The handle of KVM and what is the same for all VMs of a process.
 #[derive(Debug)]
@@ -39,6 +14,8 @@ pub struct Host {
     pub(super) kvm: Kvm,
     pub(super) cpuid: CpuId,
     pub(super) features: Features,
+    /// A VM that was made to find out whether that works: the first machine's.
+    spare: Mutex<Option<VmFd>>,
 }
 
 impl Host {
@@ -64,7 +41,19 @@ impl Host {
             return Err(HostError::Old("KVM_CAP_SYNC_REGS"));
         }
         let (cpuid, features) = cpuid::table()?;
-        Ok(Host { kvm, cpuid, features })
+        Ok(Host { kvm, cpuid, features, spare: Mutex::new(None) })
+    }
+
+    /// The same, once it has made a VM: some machines have a /dev/kvm that makes none.
+    pub(crate) fn tried(self) -> Result<Host, HostError> {
+        let vm = super::machine::create_vm(&self).map_err(|error| HostError::NoVm(error.into()))?;
+        *self.spare.lock().unwrap_or_else(PoisonError::into_inner) = Some(vm);
+        Ok(self)
+    }
+
+    /// The VM that was made so, for one machine.
+    pub(super) fn take_spare(&self) -> Option<VmFd> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// The most memory, in bytes, that a machine can have here.
@@ -73,14 +62,9 @@ impl Host {
         most_memory(self.features.physical_bits)
     }
 
-    /// The CPUID table that guests see, as a snapshot keeps it.
-    pub(crate) fn cpuid_entries(&self) -> Vec<Cpuid> {
-        let entry = |entry: &kvm_bindings::kvm_cpuid_entry2| Cpuid {
-            leaf: entry.function,
-            subleaf: entry.index,
-            values: [entry.eax, entry.ebx, entry.ecx, entry.edx],
-        };
-        self.cpuid.as_slice().iter().map(entry).collect()
+    /// The CPUID table that guests see.
+    pub(crate) fn cpuid(&self) -> &CpuId {
+        &self.cpuid
     }
 
     /// What of the CPU the guest can use.

@@ -1,14 +1,16 @@
 //! One VM with one vCPU.
 
 use super::dirty;
-use super::exit::{Dead, Exit};
-use super::kick::{Aim, Target};
-use super::{Host, KvmStatistics, Undisturbed};
+use super::{Host, KvmStatistics};
+use crate::cpu::cpuid::Features;
 use crate::cpu::saved::{Saved, Segments, general_registers, system_registers};
 use crate::cpu::{FAULT_PORT, HYPERCALL_PORT, entry, state, stub};
-use crate::layout::STUB;
-use crate::memory::Memory;
+use crate::layout::{EDIT_LIST, FAULT_STACK_TOP, STUB};
+use crate::machine::{self, Aim, Dead, Exit, MachineError, Start, Tables, Target, Undisturbed};
+use crate::memory::{Memory, OutOfMemory};
+use crate::paging::Edit;
 use crate::registers::Registers;
+use crate::report::Fault;
 use coracle_hypercall::memory::PAGE;
 use kvm_bindings::{
     KVM_MEM_LOG_DIRTY_PAGES, kvm_regs, kvm_sregs, kvm_userspace_memory_region, kvm_vcpu_events, kvm_xcr,
@@ -20,19 +22,9 @@ use std::io;
 /// The one slot of memory.
 const SLOT: u32 = 0;
 
-/// Why a VM could not be made.
-#[derive(Debug, thiserror::Error)]
-#[error("KVM refused to {doing}: {source}")]
-pub struct MachineError {
-    /// What was asked of it.
-    pub doing: &'static str,
-    /// Its reason.
-    pub source: io::Error,
-}
-
 /// Names what was being done when KVM refused.
 fn refused<E: Into<io::Error>>(doing: &'static str) -> impl FnOnce(E) -> MachineError {
-    move |source| MachineError { doing, source: source.into() }
+    move |source| MachineError { who: "KVM", doing, source: source.into() }
 }
 
 /// Asks again where a signal came in between: a thread that has run guests may be kicked once more when it
@@ -46,35 +38,16 @@ fn again<T>(mut ask: impl FnMut() -> Result<T, kvm_ioctls::Error>) -> Result<T, 
     }
 }
 
-/// Where the guest starts.
-#[derive(Debug, Clone, Copy)]
-pub struct Start {
-    /// The guest-virtual address of the first instruction.
-    pub entry: u64,
-    /// The guest-virtual address that the stack pointer starts with.
-    pub stack: u64,
-    /// The page tables.
-    pub tables: Tables,
-}
-
-/// What the CPU finds its tables by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Tables {
-    /// The guest-physical address of the PML4.
-    pub root: u64,
-    /// The guest-virtual address of the system place.
-    pub system: u64,
-}
-
 /// One VM with one vCPU. It may be moved to another thread while nobody runs it.
 #[derive(Debug)]
-pub struct Machine {
+pub(crate) struct Machine {
     // Fields are dropped in this order: what points into the vCPU, the vCPU, its VM, and then the
     // memory that they map.
     target: Target,
     vcpu: VcpuFd,
     vm: VmFd,
-    stub: u64,
+    tables: Tables,
+    features: Features,
     /// Whether KVM may still have to do something for the last exit when the vCPU runs next: go on with
     /// an instruction that it emulates, or deliver an exception.
     unfinished: bool,
@@ -86,11 +59,11 @@ impl Machine {
     ///
     /// # Errors
     /// When KVM refuses one of the steps.
-    pub fn new(host: &Host, memory: Memory, start: &Start) -> Result<Machine, MachineError> {
-        let mut machine = Machine::with_vcpu(host, memory, start.tables.system)?;
+    pub(crate) fn new(host: &Host, memory: Memory, start: &Start) -> Result<Machine, MachineError> {
+        let mut machine = Machine::with_vcpu(host, memory, start.tables)?;
         let general = state::general_registers(start.entry, start.stack);
         let system = state::system_registers(start.tables.root, start.tables.system, &host.features);
-        machine.set_registers(general, system);
+        machine.take_over(general, system);
         Ok(machine)
     }
 
@@ -98,21 +71,23 @@ impl Machine {
     ///
     /// # Errors
     /// When KVM refuses one of the steps.
-    pub fn resume(
+    pub(crate) fn resume(
         host: &Host,
         memory: Memory,
         tables: &Tables,
         saved: &Saved,
-        entry_page: u64,
     ) -> Result<Machine, MachineError> {
-        let mut machine = Machine::with_vcpu(host, memory, tables.system)?;
-        machine.put_back(host, tables, saved, entry_page + entry::RESUME);
+        let mut machine = Machine::with_vcpu(host, memory, *tables)?;
+        machine.set_saved(saved, entry::RESUME);
         Ok(machine)
     }
 
     /// A VM whose vCPU has no registers yet.
-    fn with_vcpu(host: &Host, memory: Memory, system: u64) -> Result<Machine, MachineError> {
-        let vm = create_vm(host).map_err(refused("make a VM"))?;
+    fn with_vcpu(host: &Host, memory: Memory, tables: Tables) -> Result<Machine, MachineError> {
+        let vm = match host.take_spare() {
+            Some(vm) => vm,
+            None => create_vm(host).map_err(refused("make a VM"))?,
+        };
         let logged = memory.written().is_some();
         if logged {
             dirty::log_manually(&vm)
@@ -139,60 +114,20 @@ impl Machine {
         }
         vcpu.set_sync_valid_reg(SyncReg::Register);
         let target = Target::new(&raw mut vcpu.get_kvm_run().immediate_exit);
-        Ok(Machine { target, vcpu, vm, stub: system + STUB, unfinished: false, memory })
+        let features = host.features;
+        Ok(Machine { target, vcpu, vm, tables, features, unfinished: false, memory })
     }
 
-    /// The state of the vCPU, which waits in a call of the guest's: it goes on after that, with 0 as the
-    /// call's result, and in registers that a call need not keep and that the stub clears. `None` where the guest has given its segment registers values that are not kept.
-    ///
-    /// # Errors
-    /// When KVM does not tell.
-    pub fn save(&self, entry_page: u64) -> Result<Option<Saved>, MachineError> {
-        let Some(segments) = Segments::of(&self.system_registers()?) else { return Ok(None) };
-        let before = self.registers();
-        let registers =
-            Registers { rip: entry_page + entry::RETURN, rax: 0, rcx: 0, rdx: 0, rsi: 0, rdi: 0, ..before };
-        Ok(Some(Saved { registers, segments }))
-    }
-
-    /// The state of the vCPU of a guest that has not run yet.
-    #[must_use]
-    pub fn save_start(&self) -> Saved {
-        Saved { registers: self.registers(), segments: Segments::default() }
-    }
-
-    /// The extended state of the vCPU, as `xsave` stores it in its standard form.
-    ///
-    /// # Errors
-    /// When KVM does not tell.
-    pub fn extended_state(&self) -> Result<Vec<u8>, MachineError> {
-        let area = self.vcpu.get_xsave().map_err(refused("show the vCPU's extended state"))?;
-        Ok(area.region.iter().flat_map(|word| word.to_ne_bytes()).collect())
-    }
-
-    /// Gives the vCPU a saved state, to go on at `way_back` in the entry page.
-    pub fn put_back(&mut self, host: &Host, tables: &Tables, saved: &Saved, way_back: u64) {
-        let system = system_registers(tables.root, tables.system, &host.features, &saved.segments);
-        let registers = Registers { rip: way_back, ..saved.registers };
-        self.set_registers(general_registers(&registers), system);
-    }
-
-    /// Has KVM do what is left of the last exit, in the state that the vCPU had then, and forget
-    /// exceptions that it would deliver. That may write to memory.
-    pub(crate) fn finish(&mut self) {
-        if !std::mem::take(&mut self.unfinished) {
-            return;
-        }
-        // Documentation/virt/kvm/api.rst, `immediate_exit`: what is pending is completed, no guest code runs.
-        self.vcpu.set_kvm_immediate_exit(1);
-        let _ = self.vcpu.run();
-        self.vcpu.set_kvm_immediate_exit(0);
-        self.vcpu.sync_regs_mut().events = kvm_vcpu_events::default();
-        self.vcpu.set_sync_dirty_reg(SyncReg::VcpuEvents);
+    /// Gives the vCPU a saved state, to go on at an offset in the entry page.
+    fn set_saved(&mut self, saved: &Saved, way_back: u64) {
+        let Tables { root, system, entry_page } = self.tables;
+        let system = system_registers(root, system, &self.features, &saved.segments);
+        let registers = Registers { rip: entry_page + way_back, ..saved.registers };
+        self.take_over(general_registers(&registers), system);
     }
 
     /// Has KVM take these over when the vCPU runs next.
-    fn set_registers(&mut self, general: kvm_regs, system: kvm_sregs) {
+    fn take_over(&mut self, general: kvm_regs, system: kvm_sregs) {
         let shared = self.vcpu.sync_regs_mut();
         shared.sregs = system;
         shared.regs = general;
@@ -200,42 +135,30 @@ impl Machine {
         self.vcpu.set_sync_dirty_reg(SyncReg::Register);
     }
 
-    /// Fills in which pages the guest has written: a bit for each.
-    ///
-    /// # Errors
-    /// KVM's.
-    pub(crate) fn dirty_pages(&self, bits: &mut [u64]) -> io::Result<()> {
-        dirty::pages(&self.vm, SLOT, bits)
+    /// The vector of the fault that the stub hands over, if it is the stub that is running.
+    fn stub_fault(&self) -> Option<u8> {
+        let stub = self.tables.system + STUB;
+        let offset = self.shared().rip.checked_sub(stub).filter(|offset| *offset < PAGE)?;
+        stub::vector_at(offset)
     }
 
-    /// Notices anew when these pages are written: bits from the page `64 × first_word` on.
-    ///
-    /// # Errors
-    /// KVM's.
-    pub(crate) fn watch_again(&self, first_word: usize, bits: &[u64]) -> io::Result<()> {
-        dirty::watch_again(&self.vm, SLOT, self.memory.size(), first_word, bits)
+    fn shared(&self) -> kvm_regs {
+        self.vcpu.sync_regs().regs
     }
 
-    /// The guest's memory.
-    #[must_use]
-    pub fn memory(&self) -> &Memory {
-        &self.memory
+    fn system_registers(&self) -> Result<kvm_sregs, MachineError> {
+        self.vcpu.get_sregs().map_err(refused("show the vCPU's system registers"))
     }
 
-    /// Makes the guest's memory from `end` on inaccessible, as [`Memory::set_end`] says.
-    pub(crate) fn set_memory_end(&mut self, end: u64) -> io::Result<()> {
-        self.memory.set_end(end)
+    /// Leaves a list of edits for the stub.
+    fn leave_edits(&self, edits: &[Edit]) -> Result<(), MachineError> {
+        stub::write_edits(&self.memory, self.tables.system, edits)
+            .map_err(|error| refused("edit page tables")(io::Error::other(error)))
     }
+}
 
-    /// Lets kicks of this thread reach this machine's vCPU for as long as the answer lives, which the
-    /// machine must outlive.
-    #[must_use]
-    pub(crate) fn aim(&self) -> Aim {
-        self.target.aim()
-    }
-
-    /// Runs the guest until it comes back.
-    pub fn run(&mut self) -> Exit {
+impl machine::Machine for Machine {
+    fn run(&mut self) -> Exit {
         let found = self.vcpu.run();
         let exit = match found {
             Ok(VcpuExit::IoOut(port, data)) => port_exit(port, data.len(), true),
@@ -275,38 +198,17 @@ impl Machine {
         exit
     }
 
-    /// The vector of the fault that the stub hands over, if it is the stub that is running.
-    fn stub_fault(&self) -> Option<u8> {
-        let offset = self.shared().rip.checked_sub(self.stub).filter(|offset| *offset < PAGE)?;
-        stub::vector_at(offset)
-    }
-
-    fn shared(&self) -> kvm_regs {
-        self.vcpu.sync_regs().regs
-    }
-
-    /// The number and the arguments of a hypercall.
-    #[must_use]
-    pub fn call(&self) -> [u64; 5] {
+    fn call(&self) -> [u64; 5] {
         let regs = self.shared();
         [regs.rdi, regs.rsi, regs.rdx, regs.rcx, regs.r8]
     }
 
-    /// Lets the guest find `result` as its call's.
-    pub fn set_result(&mut self, result: i64) {
+    fn set_result(&mut self, result: i64) {
         self.vcpu.sync_regs_mut().regs.rax = result as u64;
         self.vcpu.set_sync_dirty_reg(SyncReg::Register);
     }
 
-    /// Lets the guest go on at another address.
-    pub fn set_instruction_pointer(&mut self, address: u64) {
-        self.vcpu.sync_regs_mut().regs.rip = address;
-        self.vcpu.set_sync_dirty_reg(SyncReg::Register);
-    }
-
-    /// The general registers as they were when the vCPU came back.
-    #[must_use]
-    pub fn registers(&self) -> Registers {
+    fn registers(&self) -> Registers {
         let regs = self.shared();
         Registers {
             rax: regs.rax,
@@ -330,32 +232,114 @@ impl Machine {
         }
     }
 
-    /// The system registers, CR2 among them.
-    ///
-    /// # Errors
-    /// When KVM refuses.
-    pub fn system_registers(&self) -> Result<kvm_sregs, MachineError> {
-        self.vcpu.get_sregs().map_err(refused("show the vCPU's system registers"))
+    fn set_registers(&mut self, registers: &Registers) {
+        self.vcpu.sync_regs_mut().regs = general_registers(registers);
+        self.vcpu.set_sync_dirty_reg(SyncReg::Register);
     }
 
-    /// The rate of the guest's time stamp counter in kHz, where KVM knows it.
-    #[must_use]
-    pub fn tsc_khz(&self) -> Option<u32> {
+    /// Reads what the CPU pushed for a fault at CPL 3: error code (for some), RIP, CS, RFLAGS, RSP,
+    /// SS (Intel SDM volume 3, section 7.14.2). The frame is where only CPL 0 writes.
+    fn fault(&mut self, vector: u8) -> Result<Fault, Dead> {
+        const FRAME: u64 = 5 * 8;
+        let word = |offset| self.memory.read_u64(FAULT_STACK_TOP - FRAME + offset).unwrap_or_default();
+        if word(8) & 3 != 3 {
+            return Err(Dead::InStub(vector));
+        }
+        let registers = Registers { rip: word(0), rflags: word(16), rsp: word(24), ..self.registers() };
+        let has_code = stub::has_error_code(vector);
+        let error_code =
+            if has_code { self.memory.read_u64(FAULT_STACK_TOP - FRAME - 8).unwrap_or_default() } else { 0 };
+        let address = self.system_registers().map_or(0, |system| system.cr2);
+        Ok(Fault { vector, error_code, address, registers })
+    }
+
+    /// A KVM that shadows page tables does not notice what user space writes into them: the stub does it,
+    /// which the guest enters by a breakpoint in the entry page.
+    fn change_tables(&mut self, edits: &[Edit]) -> Result<(), MachineError> {
+        self.leave_edits(edits)?;
+        self.vcpu.sync_regs_mut().regs.rip = self.tables.entry_page + entry::EDIT_TRAP;
+        self.vcpu.set_sync_dirty_reg(SyncReg::Register);
+        Ok(())
+    }
+
+    fn tables_are_changed(&self) -> Result<bool, OutOfMemory> {
+        self.memory.read_u64(EDIT_LIST).map(|left| left == 0)
+    }
+
+    fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    fn set_memory_end(&mut self, end: u64) -> io::Result<()> {
+        self.memory.set_end(end)
+    }
+
+    fn aim(&self) -> Aim {
+        self.target.aim()
+    }
+
+    /// The stub clears the registers that are 0 here.
+    fn save(&self) -> Result<Option<Saved>, MachineError> {
+        let Some(segments) = Segments::of(&self.system_registers()?) else { return Ok(None) };
+        let rip = self.tables.entry_page + entry::RETURN;
+        let registers = Registers { rip, rax: 0, rcx: 0, rdx: 0, rsi: 0, rdi: 0, ..self.registers() };
+        Ok(Some(Saved { registers, segments }))
+    }
+
+    fn save_start(&self) -> Saved {
+        Saved { registers: self.registers(), segments: Segments::default() }
+    }
+
+    fn extended_state(&self) -> Result<Vec<u8>, MachineError> {
+        let area = self.vcpu.get_xsave().map_err(refused("show the vCPU's extended state"))?;
+        Ok(area.region.iter().flat_map(|word| word.to_ne_bytes()).collect())
+    }
+
+    /// Has KVM do what is left of the last exit, and forget exceptions that it would deliver.
+    fn finish(&mut self) {
+        if !std::mem::take(&mut self.unfinished) {
+            return;
+        }
+        // Documentation/virt/kvm/api.rst, `immediate_exit`: what is pending is completed, no guest code runs.
+        self.vcpu.set_kvm_immediate_exit(1);
+        let _ = self.vcpu.run();
+        self.vcpu.set_kvm_immediate_exit(0);
+        self.vcpu.sync_regs_mut().events = kvm_vcpu_events::default();
+        self.vcpu.set_sync_dirty_reg(SyncReg::VcpuEvents);
+    }
+
+    fn put_back(&mut self, saved: &Saved, edits: &[Edit]) -> Result<(), MachineError> {
+        let way_back = if edits.is_empty() {
+            entry::RESUME
+        } else {
+            self.leave_edits(edits)?;
+            entry::RESUME_WITH_EDITS
+        };
+        self.set_saved(saved, way_back);
+        Ok(())
+    }
+
+    fn dirty_pages(&self, bits: &mut [u64]) -> io::Result<()> {
+        dirty::pages(&self.vm, SLOT, bits)
+    }
+
+    fn watch_again(&self, first_word: usize, bits: &[u64]) -> io::Result<()> {
+        dirty::watch_again(&self.vm, SLOT, self.memory.size(), first_word, bits)
+    }
+
+    fn tsc_khz(&self) -> Option<u32> {
         self.vcpu.get_tsc_khz().ok().filter(|khz| *khz != 0)
     }
 
-    /// What KVM counted for this machine by itself.
-    ///
-    /// # Errors
-    /// When this kernel's KVM does not count (before Linux 5.14).
-    pub fn statistics(&self) -> io::Result<KvmStatistics> {
+    /// KVM counts since Linux 5.14.
+    fn statistics(&self) -> io::Result<KvmStatistics> {
         KvmStatistics::read(&self.vm, &self.vcpu)
     }
 }
 
 /// Makes a VM. KVM refuses while the thread has a signal to handle, of whatever kind: then the second attempt
 /// has a time without signals.
-fn create_vm(host: &Host) -> Result<VmFd, kvm_ioctls::Error> {
+pub(super) fn create_vm(host: &Host) -> Result<VmFd, kvm_ioctls::Error> {
     match host.kvm.create_vm() {
         Err(error) if error.errno() == libc::EINTR => {
             let _mask = Undisturbed::new();

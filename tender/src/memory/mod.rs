@@ -13,7 +13,7 @@ use crate::layout::size_down;
 use coracle_hypercall::memory::PAGE;
 use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use vm_memory::mmap::MmapRegion;
@@ -60,6 +60,8 @@ pub struct Memory {
     end: u64,
     /// Whether the tender was to reach what is not accessible now.
     asked_beyond_end: AtomicBool,
+    /// What a process that runs the guest maps.
+    file: Option<File>,
     /// Keeps the region mapped.
     reservation: Reservation,
 }
@@ -96,6 +98,24 @@ impl Memory {
         Ok(Memory { written: Some(Written::none(size)), ..memory })
     }
 
+    /// Memory of `size` bytes, a multiple of 2 MiB, that another process can map: it lies in a file.
+    ///
+    /// # Errors
+    /// When the host has no such file or address space.
+    pub(crate) fn shared(size: u64) -> Result<Memory, MemoryError> {
+        let refused = |source| MemoryError::Reserve { size, source };
+        let file = shared_file(size).map_err(refused)?;
+        let rights = libc::PROT_READ | libc::PROT_WRITE;
+        let reservation = Reservation::of_file(&file, 0, size, rights, libc::MAP_SHARED).map_err(refused)?;
+        let memory = Memory::of(reservation, Copying::Direct).map_err(refused)?;
+        Ok(Memory { file: Some(file), ..memory })
+    }
+
+    /// The file that it lies in, where it was made so.
+    pub(crate) fn file(&self) -> Option<&File> {
+        self.file.as_ref()
+    }
+
     fn of(reservation: Reservation, copying: Copying) -> io::Result<Memory> {
         // SAFETY: the range is mapped readable and writable and lives as long as the reservation,
         // which is dropped together with the region.
@@ -110,7 +130,7 @@ impl Memory {
         .map_err(io::Error::other)?;
         let end = reservation.size();
         let asked_beyond_end = AtomicBool::new(false);
-        Ok(Memory { region, written: None, copying, end, asked_beyond_end, reservation })
+        Ok(Memory { region, written: None, copying, end, asked_beyond_end, file: None, reservation })
     }
 
     /// The size in bytes.
@@ -385,6 +405,28 @@ impl Memory {
         Ok(())
     }
 }
+
+/// A file in memory, of this length and a little more.
+fn shared_file(size: u64) -> io::Result<File> {
+    /// MFD_EXEC: Linux 6.3 and newer want to be told that parts of it will be executable.
+    const EXECUTABLE: libc::c_uint = 0x10;
+    // SAFETY: the name is a C string; the call gives a new descriptor or an error.
+    let make = |flags| unsafe { libc::memfd_create(c"coracle-guest".as_ptr(), libc::MFD_CLOEXEC | flags) };
+    let mut descriptor = make(EXECUTABLE);
+    if descriptor < 0 && io::Error::last_os_error().raw_os_error() == Some(libc::EINVAL) {
+        descriptor = make(0);
+    }
+    if descriptor < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor is new and nobody else's.
+    let file = unsafe { File::from_raw_fd(descriptor) };
+    file.set_len(size.checked_add(BEYOND).ok_or(io::ErrorKind::InvalidInput)?)?;
+    Ok(file)
+}
+
+/// What a file of guest memory has beyond that, for the tender's own use in the process that maps it.
+const BEYOND: u64 = 16 << 10;
 
 /// A run of guest memory as system calls take it.
 fn vector(slice: &VolatileSlice<'_>) -> libc::iovec {

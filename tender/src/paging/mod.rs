@@ -100,7 +100,7 @@ fn leaf_flags(rights: Rights, user: bool, large: bool) -> PageTableFlags {
 }
 
 /// The rights that a last entry gives.
-fn rights_of(flags: PageTableFlags) -> Rights {
+pub(crate) fn rights_of(flags: PageTableFlags) -> Rights {
     if !flags.contains(PageTableFlags::PRESENT) {
         return Rights::empty();
     }

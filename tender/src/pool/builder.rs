@@ -6,7 +6,7 @@ use super::limits::Limits;
 use super::shared::Shared;
 use super::{EndOfPool, Pool, keeper};
 use crate::calls::LogEntry;
-use crate::process::Process;
+use crate::forks::Process;
 use crate::snapshot::Snapshot;
 use serde::Serialize;
 use serde::de::DeserializeOwned;

@@ -1,7 +1,7 @@
 //! Why a call has no answer.
 
 use crate::instance::Unclean;
-use crate::kvm::Dead;
+use crate::machine::Dead;
 use crate::snapshot::ResumeError;
 use std::io;
 use std::time::Duration;

@@ -2,7 +2,7 @@
 //!
 //! ```
 //! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/documentation/surroundings.rs"));
-//! use coracle_tender::{image::Image, instance::Config, kvm::Host};
+//! use coracle_tender::{image::Image, instance::Config, machine::Host};
 //! use coracle_tender::{pool::{Limits, Pool}, snapshot::Snapshot};
 //! use std::{path::Path, sync::Arc, time::Duration};
 //!
@@ -40,7 +40,7 @@
 //!
 //! # Signals
 //!
-//! The library takes one signal for itself, [`kick_signal`](crate::kvm::kick_signal): SIGRTMIN+3. It ends a
+//! The library takes one signal for itself, [`kick_signal`](crate::machine::kick_signal): SIGRTMIN+3. It ends a
 //! guest whose time is up. Its handler is installed at the first call in the process and stays: nobody else
 //! may handle, ignore or wait for that signal. Beside it
 //!
@@ -103,7 +103,7 @@ pub use limits::Limits;
 pub use metrics::Metrics;
 pub use turn::{Begun, Going};
 
-use crate::process::Process;
+use crate::forks::Process;
 use crate::snapshot::Snapshot;
 use exchange::Exchange;
 use keeper::Tasks;

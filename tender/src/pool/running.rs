@@ -6,7 +6,7 @@ use super::limits::Limits;
 use super::shared::{Shared, Taken};
 use crate::calls::{Abort, LogEntry, Requests};
 use crate::instance::{End, Instance};
-use crate::kvm::Dead;
+use crate::machine::Dead;
 use std::sync::Arc;
 use std::time::Instant;
 

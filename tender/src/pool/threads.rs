@@ -1,6 +1,6 @@
 //! How the pool's threads are started.
 
-use crate::kvm::Undisturbed;
+use crate::machine::Undisturbed;
 use std::io;
 use std::thread;
 

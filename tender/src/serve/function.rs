@@ -7,7 +7,7 @@ use super::metrics::{FunctionMetrics, Metrics};
 use crate::calls::LogEntry;
 use crate::image::{Image, ImageError};
 use crate::instance::Config;
-use crate::kvm::Host;
+use crate::machine::Host;
 use crate::pool::{HostFailure, Pool};
 use crate::runnable::Runnable;
 use crate::snapshot::{Said, Snapshot, SnapshotError, TakeError};

@@ -8,7 +8,7 @@ use super::log::Log;
 use super::metrics::Metrics;
 use super::options::Options;
 use super::reactor::Reactor;
-use crate::kvm::{Host, HostError};
+use crate::machine::{Host, HostError};
 use crate::pool::MOST_UNWANTED;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};

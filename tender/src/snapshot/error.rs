@@ -1,8 +1,8 @@
 //! Why there is no snapshot.
 
 use crate::instance::{BootError, End};
-use crate::kvm::MachineError;
 use crate::layout::size_down;
+use crate::machine::MachineError;
 use crate::memory::MemoryError;
 use coracle_hypercall::version::{AbiVersion, CURRENT};
 use std::io;

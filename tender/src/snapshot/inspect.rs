@@ -7,7 +7,7 @@ use super::format::{BACKEND_KVM, READY};
 use super::write::Head;
 use super::{Refusal, Snapshot, SnapshotError, embedded, open};
 use crate::cpu::features;
-use crate::kvm::{Host, HostError};
+use crate::machine::{Host, HostError};
 use crate::runnable::open_file;
 use coracle_hypercall::memory::PAGE;
 use coracle_hypercall::note::{Permissions, Program};

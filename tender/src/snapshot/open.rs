@@ -11,10 +11,10 @@ use crate::calls::Awaited;
 use crate::cpu::saved::{Saved, Segments};
 use crate::cpu::{descriptors, features, stub};
 use crate::image::Image;
-use crate::kvm::{Host, Tables};
 use crate::layout::{
     BOOT, EDIT_LIST, ENTRY, Extent, FAULT_STACK, PAGE_TABLES, Physical, Places, TABLES, TARGET_OFFSET,
 };
+use crate::machine::{Host, Tables};
 use crate::memory::{Memory, OutOfMemory};
 use crate::paging::{Part, each_part, entry_span};
 use crate::registers::Registers;
@@ -57,7 +57,7 @@ pub(super) fn open(
         return Err(Refusal::Memory(header.memory));
     }
     let (physical, places) = place(header)?;
-    let tables = Tables { root: PAGE_TABLES, system: places.system.start };
+    let tables = Tables { root: PAGE_TABLES, system: places.system.start, entry_page: places.entry() };
     let room = physical.page_tables();
     if !header.next_table.is_multiple_of(PAGE)
         || header.next_table <= room.start

@@ -7,8 +7,8 @@ use crate::calls::{Abort, Caller};
 use crate::cpu::saved::Saved;
 use crate::image::Image;
 use crate::instance::{Config, End, Instance};
-use crate::kvm::Host;
 use crate::layout::{BOOT, CLOCK_OFFSET, EXTENDED_LENGTH, EXTENDED_OFFSET, Extent, TARGET_OFFSET};
+use crate::machine::{Host, Machine};
 use coracle_hypercall::clock::ClockPage;
 use coracle_hypercall::memory::PAGE;
 use coracle_hypercall::note::Program;
@@ -94,7 +94,7 @@ impl Snapshot {
         let main = image.program() == Program::Main;
         match end {
             End::Ready(invocation) => {
-                let saved = instance.machine().save(instance.places().entry())?;
+                let saved = instance.machine().save()?;
                 let saved = saved.ok_or(TakeError::Segments)?;
                 Ok((keep(host, image, &instance, saved, Some(invocation))?, said))
             }

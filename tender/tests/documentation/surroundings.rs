@@ -24,7 +24,7 @@ fn image(name: &str) -> Option<std::path::PathBuf> {
 /// A snapshot of an example.
 #[allow(dead_code)]
 fn snapshot(name: &str) -> Option<std::sync::Arc<coracle_tender::snapshot::Snapshot>> {
-    use coracle_tender::{image::Image, instance::Config, kvm::Host, snapshot::Snapshot};
+    use coracle_tender::{image::Image, instance::Config, machine::Host, snapshot::Snapshot};
     let image = std::sync::Arc::new(Image::open(&image(name)?).expect("a good image"));
     let host = std::sync::Arc::new(Host::open().expect("KVM can be used"));
     let limit = std::time::Duration::from_secs(60);

@@ -3,7 +3,7 @@
 use coracle_tender::calls::Console;
 use coracle_tender::image::Image;
 use coracle_tender::instance::{Config, End, Instance};
-use coracle_tender::kvm::Host;
+use coracle_tender::machine::Host;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{PipeReader, Read};
@@ -22,7 +22,7 @@ pub(crate) struct Machine {
 impl Machine {
     /// Opens an image.
     pub(crate) fn open(image: PathBuf) -> Machine {
-        let host = Host::open().expect("KVM can be used");
+        let host = crate::support::host();
         Machine { host, image: Arc::new(Image::open(&image).expect("a good image")) }
     }
 

@@ -1,6 +1,7 @@
 //! Where programs are and how they are run.
 
 use crate::not_run::not_run;
+use coracle_tender::machine::{Backend, Host};
 use std::ffi::OsStr;
 use std::io::Write;
 use std::os::unix::process::CommandExt;
@@ -36,6 +37,13 @@ fn is_kvm() -> std::io::Result<()> {
         version if version < 0 => Err(std::io::Error::last_os_error()),
         version => Err(std::io::Error::other(format!("its version is {version}"))),
     }
+}
+
+/// What runs the guests of tests that use the library: what `CORACLE_BACKEND` names, as for the commands.
+pub(crate) fn host() -> Host {
+    let named = std::env::var(Backend::VARIABLE).ok();
+    let backend = named.map_or(Ok(Backend::Kvm), |name| name.parse());
+    Host::with(backend.expect("a backend")).expect("guests can be run").0
 }
 
 /// The `coracle` command.

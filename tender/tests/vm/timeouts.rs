@@ -5,7 +5,7 @@ use crate::library::Machine;
 use crate::support::{guest, no_kvm, output, run, stdout};
 use coracle_hypercall::exit;
 use coracle_tender::instance::End;
-use coracle_tender::kvm::kick_signal;
+use coracle_tender::machine::kick_signal;
 use std::mem::MaybeUninit;
 use std::process::Stdio;
 use std::time::{Duration, Instant};

@@ -4,7 +4,7 @@
 use coracle_tender::calls::{Abort, Caller};
 use coracle_tender::image::Image;
 use coracle_tender::instance::{Config, End, Instance};
-use coracle_tender::kvm::Host;
+use coracle_tender::machine::Host;
 use coracle_tender::pool::{Limits, Pool};
 use coracle_tender::snapshot::Snapshot;
 use std::error::Error;

@@ -7,7 +7,7 @@ use coracle_hypercall::exit;
 use coracle_tender::calls::LogEntry;
 use coracle_tender::image::Image;
 use coracle_tender::instance::Config;
-use coracle_tender::kvm::Host;
+use coracle_tender::machine::Host;
 use coracle_tender::pool::{CallError, HostFailure, Limits, Output, Overrun, Pool};
 use coracle_tender::runnable::Runnable;
 use coracle_tender::snapshot::{Snapshot, TakeError};

@@ -6,7 +6,7 @@ use crate::command::{refuse, value};
 use clap::{Args, ValueHint};
 use coracle_tender::image::Image;
 use coracle_tender::instance::End;
-use coracle_tender::kvm::Host;
+use coracle_tender::machine::Host;
 use coracle_tender::snapshot::{Said, Snapshot, TakeError};
 use serde_json::json;
 use std::error::Error;

@@ -19,7 +19,6 @@ mod turns;
 use crate::support::guest;
 use coracle_tender::image::Image;
 use coracle_tender::instance::Config;
-use coracle_tender::kvm::Host;
 use coracle_tender::pool::{Builder, Limits, Output, Pool};
 use coracle_tender::snapshot::Snapshot;
 use std::ffi::OsString;
@@ -35,7 +34,7 @@ const LONG: Duration = Duration::from_secs(60);
 
 /// A guest as it was when it was ready.
 fn snapshot(image: &Path, arguments: &[&str]) -> Arc<Snapshot> {
-    let host = Arc::new(Host::open().expect("KVM can be used"));
+    let host = Arc::new(crate::support::host());
     let image = Arc::new(Image::open(image).expect("a good image"));
     let arguments = std::iter::once(&"guest").chain(arguments).map(OsString::from).collect();
     let config = Config { arguments, ..Config::default() };

@@ -3,7 +3,7 @@
 use super::{NONE, pool_of, text, wait_until};
 use crate::library::alone;
 use crate::support::no_kvm;
-use coracle_tender::kvm::kick_signal;
+use coracle_tender::machine::kick_signal;
 use coracle_tender::pool::{CallError, Limits};
 use futures_executor::block_on;
 use std::mem::MaybeUninit;

@@ -4,7 +4,6 @@ use crate::support::guest;
 use coracle_tender::calls::Console;
 use coracle_tender::image::Image;
 use coracle_tender::instance::{Config, End, Instance};
-use coracle_tender::kvm::Host;
 use coracle_tender::layout::{Placement, Places};
 use coracle_tender::paging::{Leaf, leaves};
 use coracle_tender::registers::Registers;
@@ -45,7 +44,7 @@ pub(super) fn booted<R>(
     placement: Placement,
     with: impl FnOnce(&mut Instance) -> R,
 ) -> R {
-    let host = Host::open().expect("KVM");
+    let host = crate::support::host();
     let image = Arc::new(Image::open(&guest(name)).expect("the guest is an image"));
     let arguments = [name].iter().chain(arguments).map(OsString::from).collect();
     let config = Config { arguments, placement, ..Config::default() };

@@ -4,7 +4,7 @@ use crate::support::guest;
 use coracle_tender::calls::{Abort, Caller, Requests};
 use coracle_tender::image::Image;
 use coracle_tender::instance::{Config, End, Instance};
-use coracle_tender::kvm::Host;
+use coracle_tender::machine::Host;
 use coracle_tender::snapshot::Snapshot;
 use std::ffi::OsString;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ pub(super) const MEMORY: u64 = 32 << 20;
 
 /// What runs machines.
 pub(super) fn host() -> Arc<Host> {
-    Arc::new(Host::open().expect("KVM can be used"))
+    Arc::new(crate::support::host())
 }
 
 /// Takes a snapshot of a test guest that has so much memory.

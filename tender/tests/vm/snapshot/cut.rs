@@ -7,7 +7,7 @@ use crate::support::no_kvm;
 use coracle_hypercall::error::CallError;
 use coracle_hypercall::memory::{LARGE_PAGE, PAGE};
 use coracle_tender::instance::{End, Instance, Unclean};
-use coracle_tender::kvm::{Dead, Host};
+use coracle_tender::machine::{Dead, Host};
 use coracle_tender::paging::leaves;
 use coracle_tender::snapshot::Snapshot;
 use std::fs::File;

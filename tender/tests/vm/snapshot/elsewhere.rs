@@ -4,7 +4,7 @@ use super::calls::{host, resume, take};
 use super::fresh::run;
 use crate::scratch::Scratch;
 use crate::support::no_kvm;
-use coracle_tender::kvm::Host;
+use coracle_tender::machine::Host;
 use coracle_tender::snapshot::Snapshot;
 use std::path::{Path, PathBuf};
 use std::process::Command;

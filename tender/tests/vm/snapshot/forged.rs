@@ -8,10 +8,10 @@ use crate::scratch::Scratch;
 use crate::support::no_kvm;
 use coracle_hypercall::memory::{LARGE_PAGE, PAGE};
 use coracle_tender::instance::{End, Instance};
-use coracle_tender::kvm::Host;
 use coracle_tender::layout::{
     BOOT, EDIT_LIST, EXTENDED_OFFSET, PAGE_TABLES, Physical, STUB, TABLES, TARGET_OFFSET,
 };
+use coracle_tender::machine::Host;
 use coracle_tender::snapshot::format::{Cpuid, Header, Range, Run};
 use coracle_tender::snapshot::{Refusal, Snapshot};
 use proptest::prelude::*;

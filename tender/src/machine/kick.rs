@@ -1,8 +1,10 @@
-//! How a vCPU is made to come back: a signal to its thread, whose handler sets `immediate_exit` in
-//! the page that the thread shares with KVM. So the vCPU comes back whether the signal arrives while
-//! the guest runs, just before it would, or while the tender is in a system call for it.
+//! How a guest is made to come back: a signal to its thread, whose handler sets `immediate_exit` in
+//! the page that the thread shares with KVM, or has ptrace(2) stop the child. So the guest comes back
+//! whether the signal arrives while it runs, just before it would, or while the tender is in a system call
+//! for it.
 
-use crate::process::Process;
+use crate::forks::Process;
+use crate::process::interrupt;
 use crate::timespec::timespec;
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -15,6 +17,8 @@ use std::time::{Duration, Instant};
 thread_local! {
     /// `immediate_exit` of the vCPU that this thread runs, null when it runs none.
     static IMMEDIATE_EXIT: Cell<*mut u8> = const { Cell::new(ptr::null_mut()) };
+    /// The child that runs a guest for this thread, 0 when none does.
+    static TRACEE: Cell<libc::pid_t> = const { Cell::new(0) };
     /// What kicks this thread, once something has to.
     static KICKER: RefCell<Option<Arc<Kicker>>> = const { RefCell::new(None) };
     /// When this thread will be kicked at the latest, as far as `kick_by` has seen to it.
@@ -40,6 +44,11 @@ extern "C" fn on_kick(_: libc::c_int) {
     if !flag.is_null() {
         // SAFETY: the pointer is non-null only while this thread runs the vCPU that it belongs to.
         unsafe { flag.write_volatile(1) };
+    }
+    // A child that is stopped stops again as soon as it goes on.
+    match TRACEE.get() {
+        0 => {}
+        child => interrupt(child),
     }
 }
 
@@ -194,42 +203,58 @@ fn change_mask(how: libc::c_int) -> libc::sigset_t {
     }
 }
 
-/// Where kicks of a thread write: `immediate_exit` of the vCPU that it runs. A kick that comes while
-/// the tender works for the guest so holds for its next entry.
+/// Where kicks of a thread go. A kick that comes while the tender works for the guest so holds for its next
+/// entry.
 #[derive(Debug)]
-pub(super) struct Target(*mut u8);
+pub(crate) struct Target {
+    /// `immediate_exit` of a vCPU, or null.
+    flag: *mut u8,
+    /// A child, or 0.
+    tracee: libc::pid_t,
+}
 
 // SAFETY: the pointer is to a page that the vCPU's descriptor keeps mapped, and is used by the thread
 // that runs the vCPU alone.
 unsafe impl Send for Target {}
 
 impl Target {
-    /// A target that nothing aims at yet. `flag` stays mapped as long as this lives.
-    pub(super) fn new(flag: *mut u8) -> Target {
-        Target(flag)
+    /// A vCPU that nothing aims at yet. `flag` stays mapped as long as this lives.
+    pub(crate) fn new(flag: *mut u8) -> Target {
+        Target { flag, tracee: 0 }
+    }
+
+    /// A child that this thread traces.
+    pub(crate) fn of_process(tracee: libc::pid_t) -> Target {
+        Target { flag: ptr::null_mut(), tracee }
     }
 
     /// From now on this thread's kicks reach this target, until the answer is dropped.
-    pub(super) fn aim(&self) -> Aim {
-        Aim { before: IMMEDIATE_EXIT.replace(self.0) }
+    pub(crate) fn aim(&self) -> Aim {
+        let before = Target { flag: IMMEDIATE_EXIT.replace(self.flag), tracee: TRACEE.replace(self.tracee) };
+        Aim { before }
     }
 }
 
 /// While this lives, kicks of this thread have a target. It must not outlive that.
 #[derive(Debug)]
 pub(crate) struct Aim {
-    /// The target of a guest that waits for this one, whose call the thread is carrying out; or null.
-    before: *mut u8,
+    /// The target of a guest that waits for this one, whose call the thread is carrying out; or nothing.
+    before: Target,
 }
 
 impl Drop for Aim {
     fn drop(&mut self) {
-        IMMEDIATE_EXIT.set(self.before);
-        if !self.before.is_null() {
-            // A kick may have reached the wrong one, and the timer may be set for that one: so the guest
-            // that waited comes back at once, and the timer is set for it.
+        let Target { flag, tracee } = self.before;
+        IMMEDIATE_EXIT.set(flag);
+        TRACEE.set(tracee);
+        // A kick may have reached the wrong one, and the timer may be set for that one: so the guest
+        // that waited comes back at once, and the timer is set for it.
+        if !flag.is_null() {
             // SAFETY: the machine of that guest is borrowed further up on this thread's stack.
-            unsafe { self.before.write_volatile(1) };
+            unsafe { flag.write_volatile(1) };
+        }
+        if tracee != 0 {
+            interrupt(tracee);
         }
     }
 }

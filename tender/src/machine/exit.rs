@@ -1,13 +1,13 @@
-//! Why a vCPU came back.
+//! Why a machine came back.
 
 use coracle_hypercall::error::CallError;
 
-/// Why a vCPU came back to the tender.
+/// Why a guest came back to the tender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Exit {
+pub(crate) enum Exit {
     /// The guest made a hypercall; number and arguments are in its registers.
     Hypercall,
-    /// The stub hands over a fault.
+    /// The guest's instruction has faulted.
     Fault {
         /// The exception vector.
         vector: u8,
@@ -64,12 +64,21 @@ pub enum Dead {
     /// What the guest's last run has left could not be taken back.
     #[error("the guest's last run could not be undone")]
     Unclean,
+    /// Page-table entries that the guest has asked to be changed could not be.
+    #[error("cannot change rights of the guest's memory: {}", std::io::Error::from_raw_os_error(*.0))]
+    Tables(i32),
     /// There is no timer that could stop the guest.
     #[error(
         "the host has no timer for this thread: {} (ulimit -i bounds how many a user may have)",
         std::io::Error::from_raw_os_error(*.0)
     )]
     NoTimer(i32),
+    /// The process that ran the guest is no more.
+    #[error("the guest's process ended, or was killed from outside (wait status {0:#x})")]
+    Process(i32),
+    /// A request of ptrace failed.
+    #[error("cannot trace the guest's process: {}", std::io::Error::from_raw_os_error(*.0))]
+    Tracing(i32),
     /// KVM_RUN itself failed.
     #[error("KVM_RUN failed: {}", std::io::Error::from_raw_os_error(*.0))]
     Run(i32),

@@ -1,0 +1,171 @@
+//! What a process needs once, whatever its machines are.
+
+use crate::cpu::cpuid::{CpuError, Features};
+use crate::memory::{Memory, MemoryError};
+use crate::snapshot::format::Cpuid;
+use crate::{kvm, process};
+use kvm_bindings::{CpuId, kvm_cpuid_entry2};
+use std::io;
+use std::str::FromStr;
+
+/// What guests are run by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Backend {
+    /// KVM where it starts a VM, else a process.
+    #[default]
+    Auto,
+    /// A VM of KVM.
+    Kvm,
+    /// A process that has nothing but the guest's memory.
+    Process,
+}
+
+impl Backend {
+    /// All of them, by the names that they have on a command line.
+    pub const NAMES: [(&str, Backend); 3] =
+        [("auto", Backend::Auto), ("kvm", Backend::Kvm), ("process", Backend::Process)];
+
+    /// The environment variable that chooses one for the commands.
+    pub const VARIABLE: &str = "CORACLE_BACKEND";
+}
+
+/// A name that no backend has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a backend is one of kvm, process, auto")]
+pub struct NoBackend;
+
+impl FromStr for Backend {
+    type Err = NoBackend;
+
+    fn from_str(name: &str) -> Result<Backend, NoBackend> {
+        let found = Backend::NAMES.into_iter().find(|(other, _)| *other == name);
+        found.map(|(_, backend)| backend).ok_or(NoBackend)
+    }
+}
+
+/// Why this process cannot run guests.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// There is no /dev/kvm.
+    #[error(
+        "there is no /dev/kvm: this kernel has no KVM, or its module is not loaded \
+             (modprobe kvm_intel or kvm_amd; in a cloud machine, nested virtualisation must be on)"
+    )]
+    Absent,
+    /// /dev/kvm may not be opened.
+    #[error(
+        "may not open /dev/kvm: add yourself to its group (sudo usermod -aG kvm $USER, then log in again)"
+    )]
+    Denied,
+    /// Another reason against opening it.
+    #[error("cannot open /dev/kvm: {0}")]
+    Open(io::Error),
+    /// It can be opened, and makes no VM.
+    #[error("KVM starts no VM: {0}")]
+    NoVm(io::Error),
+    /// The kernel's KVM is older than what the tender needs. Instances of snapshots need Linux 5.2, which is
+    /// found out when one is made.
+    #[error("this kernel's KVM lacks {0}: Linux 4.17 or newer is needed")]
+    Old(&'static str),
+    /// The CPU lacks something.
+    #[error(transparent)]
+    Cpu(#[from] CpuError),
+}
+
+/// What is the same for all machines of a process.
+#[derive(Debug)]
+pub enum Host {
+    /// Machines are VMs of KVM.
+    Kvm(kvm::Host),
+    /// Machines are processes.
+    Process(process::Host),
+}
+
+impl Host {
+    /// Opens KVM where it starts a VM, and else does without.
+    ///
+    /// # Errors
+    /// See [`HostError`].
+    pub fn open() -> Result<Host, HostError> {
+        Host::with(Backend::Auto).map(|(host, _)| host)
+    }
+
+    /// Gets a backend ready. Answers also why it is not KVM, where that was to be found out.
+    ///
+    /// # Errors
+    /// See [`HostError`].
+    pub fn with(backend: Backend) -> Result<(Host, Option<HostError>), HostError> {
+        match backend {
+            Backend::Kvm => kvm::Host::open().map(|host| (Host::Kvm(host), None)),
+            Backend::Process => process::Host::open().map(|host| (Host::Process(host), None)),
+            Backend::Auto => match kvm::Host::open().and_then(kvm::Host::tried) {
+                Ok(host) => Ok((Host::Kvm(host), None)),
+                Err(HostError::Cpu(error)) => Err(error.into()),
+                Err(error) => process::Host::open().map(|host| (Host::Process(host), Some(error))),
+            },
+        }
+    }
+
+    /// The name of what runs guests.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Host::Kvm(_) => "kvm",
+            Host::Process(_) => "process",
+        }
+    }
+
+    /// The most memory, in bytes, that a machine can have here.
+    #[must_use]
+    pub fn most_memory(&self) -> u64 {
+        match self {
+            Host::Kvm(host) => host.most_memory(),
+            Host::Process(host) => host.most_memory(),
+        }
+    }
+
+    /// Memory of `size` bytes, a multiple of 2 MiB, that a machine can be made of.
+    pub(crate) fn memory(&self, size: u64) -> Result<Memory, MemoryError> {
+        match self {
+            Host::Kvm(_) => Memory::new(size),
+            Host::Process(_) => Memory::shared(size),
+        }
+    }
+
+    /// The CPUID table that guests see, as a snapshot keeps it.
+    pub(crate) fn cpuid_entries(&self) -> Vec<Cpuid> {
+        let entry = |entry: &kvm_cpuid_entry2| Cpuid {
+            leaf: entry.function,
+            subleaf: entry.index,
+            values: [entry.eax, entry.ebx, entry.ecx, entry.edx],
+        };
+        self.cpuid().as_slice().iter().map(entry).collect()
+    }
+
+    fn cpuid(&self) -> &CpuId {
+        match self {
+            Host::Kvm(host) => host.cpuid(),
+            Host::Process(host) => host.cpuid(),
+        }
+    }
+
+    /// What of the CPU the guest can use.
+    #[must_use]
+    pub fn features(&self) -> &Features {
+        match self {
+            Host::Kvm(host) => host.features(),
+            Host::Process(host) => host.features(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Backend;
+
+    #[test]
+    fn backends_are_known_by_their_names() {
+        assert_eq!("process".parse(), Ok(Backend::Process));
+        assert!("hvt".parse::<Backend>().is_err());
+    }
+}

@@ -1,0 +1,49 @@
+//! What a process needs once.
+
+use crate::cpu::cpuid::{self, CpuError, Features};
+use crate::layout::SLOT;
+use crate::machine::HostError;
+use kvm_bindings::CpuId;
+
+/// What is the same for all guests of a process.
+#[derive(Debug)]
+pub struct Host {
+    pub(super) cpuid: CpuId,
+    pub(super) features: Features,
+}
+
+impl Host {
+    /// Finds out what the CPU has.
+    ///
+    /// # Errors
+    /// When it lacks something that every guest needs, or the kernel keeps it back.
+    pub fn open() -> Result<Host, HostError> {
+        /// HWCAP2_FSGSBASE (Linux, arch/x86/include/uapi/asm/hwcap2.h).
+        const FSGSBASE: libc::c_ulong = 1 << 1;
+        let (cpuid, features) = cpuid::table()?;
+        // SAFETY: the call takes a number alone.
+        if unsafe { libc::getauxval(libc::AT_HWCAP2) } & FSGSBASE == 0 {
+            return Err(
+                CpuError::Missing("FSGSBASE that programs may use (Linux 5.9 and newer let them)").into()
+            );
+        }
+        Ok(Host { cpuid, features })
+    }
+
+    /// The CPUID table that a guest sees where the CPU lets the tender decide that.
+    pub(crate) fn cpuid(&self) -> &CpuId {
+        &self.cpuid
+    }
+
+    /// The most memory, in bytes, that a guest can have: what a slot of its address space holds.
+    #[must_use]
+    pub fn most_memory(&self) -> u64 {
+        64 * SLOT
+    }
+
+    /// What of the CPU the guest can use.
+    #[must_use]
+    pub fn features(&self) -> &Features {
+        &self.features
+    }
+}

@@ -1,0 +1,24 @@
+//! Machines that are processes: a child that has nothing but the guest's memory, stopped at each of its traps
+//! (ptrace(2), seccomp(2)).
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `host` | what a process needs once: the CPUID table |
+//! | `machine` | one child that runs one guest |
+//! | `child` | how it is made, and what it gives up before the guest's first instruction |
+//! | `foothold` | the one page in it that is not the guest's |
+//! | `space` | what of the guest's memory lies where, by its page tables |
+//! | `tracee` | the requests of ptrace(2), and system calls made in the child |
+//! | `fault` | what the kernel tells of a fault |
+
+mod child;
+mod fault;
+mod foothold;
+mod host;
+mod machine;
+mod space;
+mod tracee;
+
+pub use host::Host;
+pub(crate) use machine::Machine;
+pub(crate) use tracee::interrupt;

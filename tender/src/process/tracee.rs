@@ -1,0 +1,254 @@
+//! The requests of ptrace(2) to one child, all of them by the thread that has it.
+
+use super::foothold;
+use std::io;
+use std::ptr;
+
+/// The registers of a stopped child.
+pub(super) type UserRegisters = libc::user_regs_struct;
+
+/// How the child stopped, or ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// It got a signal.
+    Signal(i32),
+    /// It is about to make a system call.
+    SystemCall,
+    /// It has made the system call that it was let make.
+    SystemCallDone,
+    /// It was told to stop.
+    Interrupted,
+    /// It is no more, for this status (wait(2)).
+    Ended(i32),
+}
+
+/// A child that this thread traces. It is killed and reaped when this is dropped.
+#[derive(Debug)]
+pub(super) struct Tracee {
+    process: libc::pid_t,
+    ended: bool,
+}
+
+impl Drop for Tracee {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl Tracee {
+    /// Begins to trace a new child.
+    pub(super) fn seize(process: libc::pid_t) -> io::Result<Tracee> {
+        let tracee = Tracee { process, ended: false };
+        let options = libc::PTRACE_O_EXITKILL | libc::PTRACE_O_TRACESECCOMP | libc::PTRACE_O_TRACESYSGOOD;
+        tracee.request(libc::PTRACE_SEIZE, 0, options as u64)?;
+        Ok(tracee)
+    }
+
+    /// Its number.
+    pub(super) fn process(&self) -> libc::pid_t {
+        self.process
+    }
+
+    /// Kills it, and waits until nothing of it is left.
+    pub(super) fn end(&mut self) {
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
+        // SAFETY: the child has not been waited for, so that its number is its own. The status is a local.
+        unsafe {
+            libc::kill(self.process, libc::SIGKILL);
+            let mut status = 0;
+            while libc::waitpid(self.process, &mut status, libc::__WALL) == -1 && is_interrupted()
+                || libc::WIFSTOPPED(status)
+            {
+                status = 0;
+            }
+        }
+    }
+
+    /// One request of ptrace(2), of those that take numbers.
+    fn request(&self, request: libc::c_uint, address: u64, data: u64) -> io::Result<()> {
+        // SAFETY: these requests touch no memory of this process.
+        match unsafe { libc::ptrace(request, self.process, address, data) } {
+            -1 => Err(io::Error::last_os_error()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Lets it go on until it makes a system call or gets a signal.
+    pub(super) fn go_on(&self) -> io::Result<()> {
+        self.request(libc::PTRACE_CONT, 0, 0)
+    }
+
+    /// Lets it make the system call at which it stopped.
+    pub(super) fn let_call(&self) -> io::Result<()> {
+        self.request(libc::PTRACE_SYSCALL, 0, 0)
+    }
+
+    /// Has the kernel begin its handler for the signal with which it stopped, of which no instruction runs.
+    pub(super) fn deliver(&self, signal: i32) -> io::Result<()> {
+        self.request(libc::PTRACE_SINGLESTEP, 0, signal as u64)
+    }
+
+    /// Waits until it stops. Kicks of this thread interrupt it: so there is no end to wait for without.
+    pub(super) fn wait(&mut self) -> io::Result<Stop> {
+        let mut status = 0;
+        loop {
+            // SAFETY: the status is a local.
+            let waited = unsafe { libc::waitpid(self.process, &mut status, libc::__WALL) };
+            if waited == self.process {
+                break;
+            }
+            if !is_interrupted() {
+                return Err(io::Error::last_os_error());
+            }
+        }
+        if !libc::WIFSTOPPED(status) {
+            self.ended = true;
+            return Ok(Stop::Ended(status));
+        }
+        Ok(match (libc::WSTOPSIG(status), status >> 16) {
+            (_, libc::PTRACE_EVENT_SECCOMP) => Stop::SystemCall,
+            (_, libc::PTRACE_EVENT_STOP) => Stop::Interrupted,
+            (signal, _) if signal == libc::SIGTRAP | 0x80 => Stop::SystemCallDone,
+            (signal, _) => Stop::Signal(signal),
+        })
+    }
+
+    /// Its registers.
+    pub(super) fn registers(&self) -> io::Result<UserRegisters> {
+        // SAFETY: all fields are numbers, of which zero is one; the kernel fills the structure.
+        unsafe {
+            let mut registers: UserRegisters = std::mem::zeroed();
+            match libc::ptrace(libc::PTRACE_GETREGS, self.process, 0, &raw mut registers) {
+                -1 => Err(io::Error::last_os_error()),
+                _ => Ok(registers),
+            }
+        }
+    }
+
+    /// Gives it registers. A system call at which it stopped, or from which it returns, is none any more.
+    pub(super) fn set_registers(&self, registers: &UserRegisters) -> io::Result<()> {
+        let registers = UserRegisters { orig_rax: u64::MAX, ..*registers };
+        // SAFETY: the kernel reads the structure, a local.
+        match unsafe { libc::ptrace(libc::PTRACE_SETREGS, self.process, 0, &raw const registers) } {
+            -1 => Err(io::Error::last_os_error()),
+            _ => Ok(()),
+        }
+    }
+
+    /// What the kernel tells of the signal with which it stopped: `si_code` and `si_addr`.
+    pub(super) fn signal(&self) -> io::Result<(i32, u64)> {
+        // SAFETY: the kernel fills the structure. The address is a field of all signals of the CPU, and some
+        // number for others.
+        unsafe {
+            let mut information: libc::siginfo_t = std::mem::zeroed();
+            match libc::ptrace(libc::PTRACE_GETSIGINFO, self.process, 0, &raw mut information) {
+                -1 => Err(io::Error::last_os_error()),
+                _ => Ok((information.si_code, information.si_addr().addr() as u64)),
+            }
+        }
+    }
+
+    /// A word of its memory.
+    pub(super) fn peek(&self, address: u64) -> io::Result<u64> {
+        let mut word = 0_u64;
+        // The request itself, unlike its wrapper in C, stores the word and answers 0.
+        // SAFETY: the kernel stores the word in a local.
+        let answer = unsafe {
+            libc::syscall(libc::SYS_ptrace, libc::PTRACE_PEEKDATA, self.process, address, &raw mut word)
+        };
+        if answer == 0 { Ok(word) } else { Err(io::Error::last_os_error()) }
+    }
+
+    /// Writes a word of its memory.
+    pub(super) fn poke(&self, address: u64, word: u64) -> io::Result<()> {
+        self.request(libc::PTRACE_POKEDATA, address, word)
+    }
+
+    /// The extended state, as `xsave` stores it.
+    pub(super) fn extended_state(&self) -> io::Result<Vec<u8>> {
+        /// NT_X86_XSTATE (Linux, include/uapi/linux/elf.h).
+        const XSTATE: libc::c_int = 0x202;
+        let mut bytes = vec![0; 16 << 10];
+        let mut vector = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
+        // SAFETY: the kernel fills no more than the vector's length, and sets that to what it filled.
+        let answer = unsafe { libc::ptrace(libc::PTRACE_GETREGSET, self.process, XSTATE, &raw mut vector) };
+        if answer == -1 {
+            return Err(io::Error::last_os_error());
+        }
+        bytes.truncate(vector.iov_len);
+        Ok(bytes)
+    }
+
+    /// Makes a system call in the stopped child, whose registers are different ones afterwards. Answers
+    /// whether it was kicked meanwhile.
+    pub(super) fn call<const N: usize>(
+        &mut self,
+        number: libc::c_long,
+        arguments: [u64; N],
+    ) -> io::Result<bool> {
+        let mut given = [0; 6];
+        given.iter_mut().zip(arguments).for_each(|(place, argument)| *place = argument);
+        let [rdi, rsi, rdx, r10, r8, r9] = given;
+        // SAFETY: all fields are numbers, of which zero is one.
+        let nothing: UserRegisters = unsafe { std::mem::zeroed() };
+        let registers = UserRegisters {
+            rip: foothold::syscall_instruction(),
+            rax: number as u64,
+            rdi,
+            rsi,
+            rdx,
+            r10,
+            r8,
+            r9,
+            rsp: foothold::START,
+            ..user_segments(nothing)
+        };
+        self.set_registers(&registers)?;
+        self.go_on()?;
+        let mut kicked = false;
+        self.expect(Stop::SystemCall, &mut kicked)?;
+        self.let_call()?;
+        self.expect(Stop::SystemCallDone, &mut kicked)?;
+        match self.registers()?.rax as i64 {
+            error @ -4095..0 => Err(io::Error::from_raw_os_error(-error as i32)),
+            _ => Ok(kicked),
+        }
+    }
+
+    fn expect(&mut self, wanted: Stop, kicked: &mut bool) -> io::Result<()> {
+        loop {
+            match self.wait()? {
+                stop if stop == wanted => return Ok(()),
+                Stop::Interrupted => *kicked = true,
+                // Signals of other processes are not for it.
+                Stop::Signal(signal) if !super::fault::is_of_the_cpu(signal) => {}
+                _ => return Err(io::ErrorKind::BrokenPipe.into()),
+            }
+            if wanted == Stop::SystemCall { self.go_on()? } else { self.let_call()? }
+        }
+    }
+}
+
+/// Registers with the segments and flags of a program.
+pub(super) fn user_segments(registers: UserRegisters) -> UserRegisters {
+    const CODE: u64 = crate::cpu::descriptors::USER_CODE as u64;
+    const DATA: u64 = crate::cpu::descriptors::USER_DATA as u64;
+    UserRegisters { cs: CODE, ss: DATA, eflags: 0x202, orig_rax: u64::MAX, ..registers }
+}
+
+fn is_interrupted() -> bool {
+    io::Error::last_os_error().kind() == io::ErrorKind::Interrupted
+}
+
+/// Tells a child of this thread to stop, wherever it is. May be called in a signal handler.
+pub(crate) fn interrupt(process: libc::pid_t) {
+    // SAFETY: the request touches no memory. What the handler interrupts finds errno as it was.
+    unsafe {
+        let errno = libc::__errno_location();
+        let before = *errno;
+        libc::ptrace(libc::PTRACE_INTERRUPT, process, ptr::null_mut::<u8>(), ptr::null_mut::<u8>());
+        *errno = before;
+    }
+}
