@@ -54,7 +54,7 @@ const LEAST_HEAP: u64 = LARGE_PAGE;
 const USUAL_STACK: u64 = 8 << 20;
 
 /// The bytes of a slot: what one PML4 entry covers.
-pub(crate) const SLOT: u64 = 512 << 30;
+const SLOT: u64 = 512 << 30;
 /// Slots of the lower half.
 const SLOTS: u64 = 256;
 

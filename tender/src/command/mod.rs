@@ -1,6 +1,5 @@
 //! The command line, one file for each subcommand.
 
-mod backend;
 mod doctor;
 mod generate;
 mod guest;

@@ -1,8 +1,7 @@
 //! `coracle run`.
 
-use super::backend::Chosen;
 use super::guest::Guest;
-use super::say::{Patience, say_with};
+use super::say::{Patience, say_unless, say_with};
 use super::{refuse, signals, statistics, value};
 use clap::{Args, ValueHint};
 use coracle_hypercall::exit;
@@ -10,7 +9,7 @@ use coracle_hypercall::log::Level;
 use coracle_tender::calls::{Console, LogEntry};
 use coracle_tender::image::Image;
 use coracle_tender::instance::{Config, End, Instance};
-use coracle_tender::machine::{Host, HostError};
+use coracle_tender::machine::{Chosen, Host, HostError};
 use coracle_tender::runnable::Runnable;
 use coracle_tender::snapshot::Snapshot;
 use std::error::Error;
@@ -68,7 +67,8 @@ impl Run {
         let arguments = guest_arguments(self.image_and_arguments);
         let path = arguments.first().map(PathBuf::from).unwrap_or_default();
         let count = self.stats.is_some();
-        let host = || self.backend.open(self.quiet);
+        let quiet = self.quiet;
+        let host = || self.backend.open(|words| say_unless(quiet, words));
         let made = match Runnable::open(&path) {
             Ok(Runnable::Image(image)) => boot(host, &image, self.guest, arguments, count),
             Ok(Runnable::Snapshot(file)) => resume(host, file, &path, &self.guest, &arguments, count),
@@ -79,7 +79,6 @@ impl Run {
             Err(error) => return refuse(error),
         };
         signals::forward(instance.stopper());
-        let quiet = self.quiet;
         let mut log = |entry: &LogEntry<'_>| {
             if !quiet {
                 print_log(entry);

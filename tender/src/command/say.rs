@@ -24,6 +24,13 @@ pub(super) fn say(text: impl Display) {
     say_with(Patience::Endless, text);
 }
 
+/// The same, unless the command is to be quiet.
+pub(super) fn say_unless(quiet: bool, text: impl Display) {
+    if !quiet {
+        say(text);
+    }
+}
+
 /// Says something on standard error, as far as it is taken while there is patience.
 pub(super) fn say_with(patience: Patience<'_>, text: impl Display) {
     let text = text.to_string();

@@ -75,6 +75,10 @@ impl Instance {
         if let Err(dead) = self.begin(&mut Outside::Caller(caller)) {
             return End::Dead(dead);
         }
+        // It would have to end where it begins.
+        if self.machine.stays_on_its_thread() {
+            return End::Paused;
+        }
         let kicker = match kicker() {
             Ok(kicker) => kicker,
             Err(dead) => return End::Dead(dead),

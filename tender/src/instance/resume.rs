@@ -3,7 +3,7 @@
 use super::reset::Cleaner;
 use super::{Instance, Origin};
 use crate::calls::{AtReady, Clock, Edited, Events, Failures, Random, State};
-use crate::machine::AnyMachine;
+use crate::machine::{AnyMachine, Host};
 use crate::memory::{Advice, Memory};
 use crate::paging::Pool;
 use crate::snapshot::{ResumeError, Snapshot};
@@ -17,13 +17,7 @@ impl Instance {
     /// See [`ResumeError`].
     pub fn resume(snapshot: &Arc<Snapshot>) -> Result<Instance, ResumeError> {
         let base = &snapshot.base;
-        let reservation = base.map().map_err(ResumeError::Map)?;
-        let memory = Memory::reusable(reservation, base.copying())?;
-        // A page that is written before it was read is copied once and for all. One that the guest reads
-        // first is taken away from it to be copied, which costs more the more VMs the process has.
-        for run in snapshot.hot() {
-            memory.advise(run.first * PAGE, run.count * PAGE, Advice::BackNow);
-        }
+        let memory = memory(snapshot)?;
         let host = &snapshot.host;
         let machine = AnyMachine::resume(host, memory, &snapshot.tables, &snapshot.saved)?;
         let mut events = Events::new();
@@ -52,6 +46,25 @@ impl Instance {
             cleaner: Cleaner::for_memory(base.size()),
         })
     }
+}
+
+/// Memory of its own with what the snapshot has.
+fn memory(snapshot: &Snapshot) -> Result<Memory, ResumeError> {
+    let base = &snapshot.base;
+    if let Host::Process(_) = *snapshot.host {
+        let memory = Memory::shared(base.size())?.reused();
+        snapshot.fill(&memory).map_err(ResumeError::Map)?;
+        memory.written().into_iter().for_each(|written| written.take().for_each(drop));
+        return Ok(memory);
+    }
+    let reservation = base.map().map_err(ResumeError::Map)?;
+    let memory = Memory::reusable(reservation, base.copying())?;
+    // A page that is written before it was read is copied once and for all. One that the guest reads
+    // first is taken away from it to be copied, which costs more the more VMs the process has.
+    for run in snapshot.hot() {
+        memory.advise(run.first * PAGE, run.count * PAGE, Advice::BackNow);
+    }
+    Ok(memory)
 }
 
 /// Pages for further tables. In all runs of all instances the stub fills them, so that none shows what

@@ -75,7 +75,7 @@ impl Host {
 }
 
 /// The bytes of the largest slot of memory (KVM_MEM_MAX_NR_PAGES of Linux), in whole large pages.
-const LARGEST_SLOT: u64 = ((1 << 31) - 1) * PAGE / LARGE_PAGE * LARGE_PAGE;
+pub(crate) const LARGEST_SLOT: u64 = ((1 << 31) - 1) * PAGE / LARGE_PAGE * LARGE_PAGE;
 
 /// What one slot holds and physical addresses of so many bits reach.
 fn most_memory(physical_bits: u32) -> u64 {

@@ -274,8 +274,12 @@ impl machine::Machine for Machine {
         self.memory.set_end(end)
     }
 
-    fn aim(&self) -> Aim {
+    fn aim(&mut self) -> Aim {
         self.target.aim()
+    }
+
+    fn stays_on_its_thread(&self) -> bool {
+        false
     }
 
     /// The stub clears the registers that are 0 here.

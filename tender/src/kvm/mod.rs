@@ -13,5 +13,6 @@ mod machine;
 mod statistics;
 
 pub use host::Host;
+pub(crate) use host::LARGEST_SLOT;
 pub(crate) use machine::Machine;
 pub use statistics::KvmStatistics;

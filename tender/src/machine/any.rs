@@ -110,8 +110,12 @@ impl Machine for AnyMachine {
         either!(self, machine => machine.set_memory_end(end))
     }
 
-    fn aim(&self) -> Aim {
+    fn aim(&mut self) -> Aim {
         either!(self, machine => machine.aim())
+    }
+
+    fn stays_on_its_thread(&self) -> bool {
+        either!(self, machine => machine.stays_on_its_thread())
     }
 
     fn save(&self) -> Result<Option<Saved>, MachineError> {

@@ -76,6 +76,9 @@ pub enum Dead {
     /// The process that ran the guest is no more.
     #[error("the guest's process ended, or was killed from outside (wait status {0:#x})")]
     Process(i32),
+    /// There is no process to run the guest in.
+    #[error("the kernel refused to {0}: {err}", err = std::io::Error::from_raw_os_error(*.1))]
+    NoProcess(&'static str, i32),
     /// A request of ptrace failed.
     #[error("cannot trace the guest's process: {}", std::io::Error::from_raw_os_error(*.0))]
     Tracing(i32),

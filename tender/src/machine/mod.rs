@@ -9,18 +9,23 @@
 //! | file | what it does |
 //! |---|---|
 //! | `any` | one of the machines that there are |
+//! | `chosen` | the option that says which |
 //! | `host` | what a process needs once |
 //! | `exit` | why a machine came back |
 //! | `kick` | how it is made to come back |
 //! | `signals` | a time without signals for a thread |
 
 mod any;
+#[cfg(feature = "command")]
+mod chosen;
 mod exit;
 mod host;
 mod kick;
 mod signals;
 
 pub(crate) use any::AnyMachine;
+#[cfg(feature = "command")]
+pub use chosen::Chosen;
 pub use exit::Dead;
 pub(crate) use exit::Exit;
 pub use host::{Backend, Host, HostError, NoBackend};
@@ -85,7 +90,10 @@ pub(crate) trait Machine {
 
     /// Lets kicks of this thread reach this machine for as long as the answer lives, which the machine must
     /// outlive.
-    fn aim(&self) -> Aim;
+    fn aim(&mut self) -> Aim;
+
+    /// Whether the thread that runs it first is the only one that can.
+    fn stays_on_its_thread(&self) -> bool;
 
     /// The state of a guest that waits in a call: it goes on after that, with 0 as the call's result, and in
     /// registers that a call need not keep. `None` where the guest has given its segment registers values

@@ -13,6 +13,7 @@ use crate::layout::size_down;
 use coracle_hypercall::memory::PAGE;
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -95,7 +96,12 @@ impl Memory {
         let size = reservation.size();
         let memory = Memory::of(reservation, copying);
         let memory = memory.map_err(|source| MemoryError::Reserve { size, source })?;
-        Ok(Memory { written: Some(Written::none(size)), ..memory })
+        Ok(memory.reused())
+    }
+
+    /// The same, as the memory of an instance that will be given back clean.
+    pub(crate) fn reused(self) -> Memory {
+        Memory { written: Some(Written::none(self.size())), ..self }
     }
 
     /// Memory of `size` bytes, a multiple of 2 MiB, that another process can map: it lies in a file.
@@ -164,6 +170,9 @@ impl Memory {
     /// # Errors
     /// The host's.
     pub(crate) fn backed_pages(&self) -> io::Result<Vec<u64>> {
+        if self.file.is_some() {
+            return Ok(self.pages_in_file()?.into_iter().flatten().collect());
+        }
         // Documentation/admin-guide/mm/pagemap.rst: eight bytes a page, of which bit 63 says that it is in
         // memory and bit 62 that it is swapped out.
         const BACKED: u64 = 0b11 << 62;
@@ -246,7 +255,10 @@ impl Memory {
     pub(crate) fn set_end(&mut self, end: u64) -> io::Result<()> {
         let end = end.min(self.size());
         if end < self.end {
-            self.reservation.discard(end, self.end - end)?;
+            match &self.file {
+                Some(file) => punch(file, end, self.end - end)?,
+                None => self.reservation.discard(end, self.end - end)?,
+            }
             self.reservation.protect(end, self.end - end, libc::PROT_NONE)?;
         } else if end > self.end {
             self.reservation.protect(self.end, end - self.end, libc::PROT_READ | libc::PROT_WRITE)?;
@@ -260,7 +272,47 @@ impl Memory {
     /// # Errors
     /// The host's.
     pub(crate) fn discard(&self, first_page: u64, count: u64) -> io::Result<()> {
+        if let Some(file) = &self.file {
+            return self.discard_zeros(file, first_page, count);
+        }
         self.reservation.discard(first_page * PAGE, count * PAGE)
+    }
+
+    /// The same where the memory is shared, which is as it was only where it is zero.
+    fn discard_zeros(&self, file: &File, first_page: u64, count: u64) -> io::Result<()> {
+        let mut bytes = [0; PAGE as usize];
+        for page in first_page..first_page.saturating_add(count) {
+            self.read(page * PAGE, &mut bytes).map_err(io::Error::other)?;
+            if bytes.iter().all(|byte| *byte == 0) {
+                punch(file, page * PAGE, PAGE)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The pages of the file that it lies in, by their numbers: all others are zero.
+    pub(crate) fn pages_in_file(&self) -> io::Result<Vec<Range<u64>>> {
+        let file = self.file.as_ref().ok_or(io::ErrorKind::Unsupported)?;
+        // SAFETY: the call takes numbers alone.
+        let seek = |from: u64, whence| unsafe { libc::lseek(file.as_raw_fd(), from as i64, whence) };
+        let mut found = Vec::new();
+        let mut at = 0;
+        while at < self.size() {
+            let Ok(start) = u64::try_from(seek(at, libc::SEEK_DATA)) else {
+                match io::Error::last_os_error() {
+                    // There is no more.
+                    error if error.raw_os_error() == Some(libc::ENXIO) => break,
+                    error => return Err(error),
+                }
+            };
+            let end = u64::try_from(seek(start, libc::SEEK_HOLE)).map_err(|_| io::Error::last_os_error())?;
+            let end = end.min(self.size());
+            if start < end {
+                found.push(start / PAGE..end.div_ceil(PAGE));
+            }
+            at = end.max(start + PAGE);
+        }
+        Ok(found)
     }
 
     /// What the tender itself has written, where that is kept.
@@ -423,6 +475,17 @@ fn shared_file(size: u64) -> io::Result<File> {
     let file = unsafe { File::from_raw_fd(descriptor) };
     file.set_len(size.checked_add(BEYOND).ok_or(io::ErrorKind::InvalidInput)?)?;
     Ok(file)
+}
+
+/// Gives a part of a file in memory back: it is zero then.
+fn punch(file: &File, offset: u64, length: u64) -> io::Result<()> {
+    let range = |value: u64| libc::off_t::try_from(value).map_err(io::Error::other);
+    let how = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+    // SAFETY: the call takes numbers alone.
+    match unsafe { libc::fallocate(file.as_raw_fd(), how, range(offset)?, range(length)?) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// What a file of guest memory has beyond that, for the tender's own use in the process that maps it.

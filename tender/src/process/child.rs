@@ -72,7 +72,7 @@ fn steps(file: i32, runs: &[Run]) -> Vec<Step> {
             [libc::PR_SET_PDEATHSIG as u64, libc::SIGKILL as u64],
             0,
         ),
-        // The tender may have died before.
+        // The tender may have died before. This is `foothold::PARENT_STEP`.
         Step::new("find its own child", libc::SYS_getppid, [], own.into()),
         Step::new(
             "block signals",

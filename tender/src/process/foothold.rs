@@ -37,6 +37,9 @@ pub(super) const FILTER_PROGRAM: u64 = FILTER + 8;
 pub(super) const SIGNAL_MASK: u64 = FILTER_PROGRAM + 16;
 pub(super) const NO_CORE: u64 = SIGNAL_MASK + 8;
 
+/// Which step finds out whether the tender still lives. What is before it must not be refused.
+pub(super) const PARENT_STEP: u64 = 1;
+
 /// How many steps there is room for, the last of which ends them.
 pub(super) const MOST_STEPS: usize = ((LENGTH - STEPS_OFFSET) / 64) as usize;
 
@@ -44,7 +47,7 @@ pub(super) const MOST_STEPS: usize = ((LENGTH - STEPS_OFFSET) / 64) as usize;
 pub(super) const ANY: u64 = i64::MIN as u64;
 
 /// The number of a call that is made again and again, until a tracer has seen it.
-const SYS_READY: i64 = libc::SYS_sched_yield;
+const SYS_READY: libc::c_long = libc::SYS_sched_yield;
 
 global_asm!(
     ".pushsection .rodata.coracle_foothold, \"a\"",
@@ -68,8 +71,15 @@ global_asm!(
     "    jne 4f",
     "3:  add rbx, 64",
     "    jmp 2b",
-    // A step was refused: rbx tells which, r12 why.
+    // A step was refused: rbx tells which, r12 why. Who has lost the tender waits for nobody.
     "4:  mov r12, rax",
+    "    lea rdx, [rip + coracle_foothold + {orphaned}]",
+    "    cmp rbx, rdx",
+    "    jne 7f",
+    "    mov edi, 1",
+    "    mov eax, {exit}",
+    "    syscall",
+    "7:",
     "    mov eax, {getpid}",
     "    syscall",
     "    mov edi, eax",
@@ -97,6 +107,8 @@ global_asm!(
     steps = const STEPS_OFFSET,
     extended = const EXTENDED_OFFSET,
     any = const ANY as i64,
+    orphaned = const STEPS_OFFSET + 64 * PARENT_STEP,
+    exit = const libc::SYS_exit_group,
     getpid = const libc::SYS_getpid,
     kill = const libc::SYS_kill,
     stop = const libc::SIGSTOP,

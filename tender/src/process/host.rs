@@ -1,7 +1,7 @@
 //! What a process needs once.
 
 use crate::cpu::cpuid::{self, CpuError, Features};
-use crate::layout::SLOT;
+use crate::kvm::LARGEST_SLOT;
 use crate::machine::HostError;
 use kvm_bindings::CpuId;
 
@@ -35,10 +35,10 @@ impl Host {
         &self.cpuid
     }
 
-    /// The most memory, in bytes, that a guest can have: what a slot of its address space holds.
+    /// The most memory, in bytes, that a guest can have: as much as in a VM.
     #[must_use]
     pub fn most_memory(&self) -> u64 {
-        64 * SLOT
+        LARGEST_SLOT
     }
 
     /// What of the CPU the guest can use.

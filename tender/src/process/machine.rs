@@ -3,23 +3,41 @@
 use super::child::{self, refused};
 use super::space::{self, Run};
 use super::tracee::{Stop, Tracee, UserRegisters, user_segments};
-use super::{Host, fault};
+use super::{Host, fault, ports};
+use crate::cpu::cpuid::Features;
+use crate::cpu::descriptors::USER_CODE;
+use crate::cpu::entry;
 use crate::cpu::saved::{Saved, Segments, general_registers};
-use crate::cpu::{HYPERCALL_PORT, entry};
 use crate::guest::Guest;
 use crate::kvm::KvmStatistics;
 use crate::machine::{self, Aim, Dead, Exit, MachineError, Start, Tables, Target};
 use crate::memory::{Memory, OutOfMemory};
-use crate::paging::{Edit, EntryMemory, from_bits};
+use crate::paging::{Edit, EntryMemory, from_bits, walk};
 use crate::registers::Registers;
 use crate::report::Fault;
 use std::io;
+use std::thread::ThreadId;
+
+/// Vectors of exceptions, and the bit of a page fault's error code that says that the page was mapped.
+const INVALID_OPCODE: u8 = 6;
+const GENERAL_PROTECTION: u8 = 13;
+const PAGE_FAULT: u8 = 14;
+const PRESENT: u64 = 1;
+
+/// An instruction fetch at CPL 3.
+const FETCH: u64 = 0x14;
+/// Where old programs jump to for some system calls.
+const VSYSCALL: std::ops::Range<u64> = 0xffff_ffff_ff60_0000..0xffff_ffff_ff60_1000;
 
 /// A child that runs one guest. Only the thread that made it can run it.
 #[derive(Debug)]
 pub(crate) struct Machine {
     // The child is dropped before the memory that it maps.
-    tracee: Tracee,
+    /// The child, once the thread that runs the guest has made it.
+    child: Option<Child>,
+    /// Why it could not be made.
+    failed: Option<Dead>,
+    features: Features,
     /// The registers of the guest, which is stopped.
     registers: UserRegisters,
     /// Whether they are not yet the child's.
@@ -34,6 +52,13 @@ pub(crate) struct Machine {
     memory: Memory,
 }
 
+/// A child and the thread that traces it.
+#[derive(Debug)]
+struct Child {
+    tracee: Tracee,
+    thread: ThreadId,
+}
+
 impl Machine {
     /// Makes a child with `memory`, which holds all that the guest needs, ready to start.
     ///
@@ -41,10 +66,13 @@ impl Machine {
     /// When the kernel refuses one of the steps.
     pub(crate) fn new(host: &Host, memory: Memory, start: &Start) -> Result<Machine, MachineError> {
         let registers = Registers { rip: start.entry, rsp: start.stack, ..Registers::default() };
-        Machine::with(host, memory, &start.tables, &registers, &Segments::default())
+        let mut machine = Machine::with(host, memory, &start.tables, &registers, &Segments::default())?;
+        machine.make_child()?;
+        Ok(machine)
     }
 
-    /// Makes a child with `memory`, a snapshot's, that goes on where that was saved.
+    /// A machine with `memory`, a snapshot's, that goes on where that was saved. Its child is made by the thread
+    /// that first runs it.
     ///
     /// # Errors
     /// When the kernel refuses one of the steps.
@@ -66,9 +94,10 @@ impl Machine {
         segments: &Segments,
     ) -> Result<Machine, MachineError> {
         let runs = space::of(&memory, tables.root).map_err(outside)?;
-        let tracee = child::make(&memory, &runs, host.features.xcr0)?;
         Ok(Machine {
-            tracee,
+            child: None,
+            failed: None,
+            features: host.features,
             registers: user_registers(registers, segments),
             set: true,
             exception: None,
@@ -79,9 +108,31 @@ impl Machine {
         })
     }
 
+    /// Makes the child, where this thread has none: the memory stays.
+    fn make_child(&mut self) -> Result<(), MachineError> {
+        if self.own_child().is_none() {
+            // The other one is gone before.
+            self.child = None;
+            let tracee = child::make(&self.memory, &self.runs, self.features.xcr0)?;
+            self.child = Some(Child { tracee, thread: std::thread::current().id() });
+            self.set = true;
+        }
+        Ok(())
+    }
+
+    /// The child, if it is this thread's.
+    fn own_child(&mut self) -> Option<&mut Tracee> {
+        let child = self.child.as_mut().filter(|child| child.thread == std::thread::current().id());
+        child.map(|child| &mut child.tracee)
+    }
+
+    fn tracee(&mut self) -> io::Result<&mut Tracee> {
+        self.child.as_mut().map(|child| &mut child.tracee).ok_or_else(no_child)
+    }
+
     /// Ends the child.
     pub(crate) fn end(&mut self) {
-        self.tracee.end();
+        self.child = None;
     }
 
     /// Why the child stopped, and its registers if the guest is not to go on at once.
@@ -94,14 +145,23 @@ impl Machine {
         {
             return Ok(None);
         }
-        self.registers = self.tracee.registers()?;
+        self.registers = self.tracee()?.registers()?;
         match stop {
+            // A guest has no 32-bit code. It gets there by far jumps and by `sysenter`, after which Linux
+            // says no more of where it was.
+            Stop::Signal(_) | Stop::SystemCall | Stop::SystemCallDone
+                if self.registers.cs != u64::from(USER_CODE) =>
+            {
+                self.exception =
+                    Some(fault::Exception { vector: GENERAL_PROTECTION, error_code: 0, address: 0 });
+                Ok(Some(Exit::Fault { vector: GENERAL_PROTECTION }))
+            }
             Stop::Signal(libc::SIGSEGV) if self.registers.rip == self.tables.entry_page => {
                 self.after(entry::RETURN);
                 Ok(Some(Exit::Hypercall))
             }
             Stop::Signal(signal) => self.signal(signal),
-            Stop::SystemCall => Ok(Some(self.system_call())),
+            Stop::SystemCall | Stop::SystemCallDone => Ok(Some(self.system_call())),
             _ => Ok(Some(Exit::Kicked)),
         }
     }
@@ -115,15 +175,25 @@ impl Machine {
     /// What a signal of the CPU means. Programs send them too: then they mean nothing.
     fn signal(&mut self, signal: i32) -> io::Result<Option<Exit>> {
         const ALIGNMENT_CHECK: u64 = 1 << 18;
-        let (code, _) = self.tracee.signal()?;
+        /// The page is there, and its rights forbid it.
+        const SEGV_ACCERR: i32 = 2;
+        let (code, address) = self.tracee()?.signal()?;
         if code <= 0 {
             return Ok(None);
         }
+        if signal == libc::SIGSEGV && VSYSCALL.contains(&self.registers.rip) {
+            return Ok(Some(self.system_call()));
+        }
         if signal == libc::SIGSEGV
-            && let Some(length) = self.call_length()
+            && let Some(port) = self.port()
         {
-            self.after(length);
-            return Ok(Some(Exit::Hypercall));
+            if port.exit == Exit::Hypercall {
+                self.after(port.length);
+            }
+            return Ok(Some(port.exit));
+        }
+        if signal == libc::SIGSEGV && code == SEGV_ACCERR && self.is_beyond_end(address) {
+            return Ok(Some(Exit::Dead(Dead::HostMemory)));
         }
         match (signal, code) {
             // Linux checks alignment where the flag says so, which a machine of the guest's own does not.
@@ -134,40 +204,41 @@ impl Machine {
             }
             (libc::SIGBUS, libc::BUS_ADRERR) => Ok(Some(Exit::Dead(Dead::HostMemory))),
             _ => {
-                let exception = fault::exception(&mut self.tracee, signal, &self.registers);
+                let registers = self.registers;
+                let exception = fault::exception(self.tracee()?, signal, &registers);
                 self.exception = Some(exception);
                 Ok(Some(Exit::Fault { vector: exception.vector }))
             }
         }
     }
 
-    /// How long the instruction is that makes a hypercall elsewhere than in the entry page; `None` where it
-    /// makes none.
-    fn call_length(&self) -> Option<u64> {
-        let mut bytes = [0; 2];
-        if !Guest::new(&self.memory, self.tables.root).try_read(self.registers.rip, &mut bytes) {
-            return None;
-        }
-        match bytes {
-            [0xe7, HYPERCALL_PORT] => Some(2),
-            [0xef, _] if self.registers.rdx as u16 == u16::from(HYPERCALL_PORT) => Some(1),
-            _ => None,
-        }
+    /// Whether the guest may use an address whose memory it is kept from for now.
+    fn is_beyond_end(&self, address: u64) -> bool {
+        let found = walk(&&self.memory, self.tables.root, address).ok().flatten();
+        found.is_some_and(|found| found.user && found.physical >= self.memory.end())
+    }
+
+    /// What the instruction does that the guest has stopped at, where it uses one of the ports that a VM of KVM
+    /// would let through.
+    fn port(&self) -> Option<ports::Use> {
+        let mut bytes = [0; 3];
+        let guest = Guest::new(&self.memory, self.tables.root);
+        let mut read = |length: usize| {
+            bytes.get_mut(..length).is_some_and(|part| guest.try_read(self.registers.rip, part))
+        };
+        // The last instruction of a page may be shorter.
+        let length = [3, 2, 1].into_iter().find(|length| read(*length))?;
+        ports::used(bytes.get(..length)?, self.registers.rdx as u16)
     }
 
     /// The guest was about to make a system call, which it does not: as under KVM its instruction faults.
     fn system_call(&mut self) -> Exit {
-        /// Where old programs jump to for some system calls.
-        const VSYSCALL: std::ops::Range<u64> = 0xffff_ffff_ff60_0000..0xffff_ffff_ff60_1000;
-        const INVALID_OPCODE: u8 = 6;
-        const GENERAL_PROTECTION: u8 = 13;
-        const PAGE_FAULT: u8 = 14;
-        /// An instruction fetch at CPL 3.
-        const FETCH: u64 = 0x14;
         /// All these instructions have two bytes.
         const LENGTH: u64 = 2;
         let registers = &mut self.registers;
-        registers.rax = registers.orig_rax;
+        if registers.orig_rax != u64::MAX {
+            registers.rax = registers.orig_rax;
+        }
         let exception = |vector, error_code, address| fault::Exception { vector, error_code, address };
         let exception = if VSYSCALL.contains(&registers.rip) {
             exception(PAGE_FAULT, FETCH, registers.rip)
@@ -186,10 +257,12 @@ impl Machine {
     }
 
     fn go_on(&mut self) -> io::Result<()> {
-        if std::mem::take(&mut self.set) {
-            self.tracee.set_registers(&self.registers)?;
+        let (set, registers) = (std::mem::take(&mut self.set), self.registers);
+        let tracee = self.tracee()?;
+        if set {
+            tracee.set_registers(&registers)?;
         }
-        self.tracee.go_on()
+        tracee.run_guest()
     }
 
     /// Writes entries into the tables, and gives the child the rights that they now say.
@@ -199,12 +272,27 @@ impl Machine {
                 (&mut &self.memory).set_entry(edit.entry + 8 * index, &from_bits(*value)).map_err(outside)?;
             }
         }
+        self.map_again()
+    }
+
+    /// Gives the child the rights that the tables say, as far as there is memory now.
+    fn map_again(&mut self) -> Result<(), MachineError> {
         let runs = space::of(&self.memory, self.tables.root).map_err(outside)?;
-        for run in space::changed(&self.runs, &runs) {
-            let arguments = [run.address, run.length, run.protection() as u64];
-            let kicked = self.tracee.call(libc::SYS_mprotect, arguments);
-            self.kicked |= kicked.map_err(refused("change rights of the guest's memory"))?;
-            self.set = true;
+        let changes = space::changed(&self.runs, &runs);
+        if changes.is_empty() {
+            self.runs = runs;
+            return Ok(());
+        }
+        if self.own_child().is_none() {
+            self.child = None;
+        }
+        if let Some(Child { tracee, .. }) = &mut self.child {
+            for run in changes {
+                let arguments = [run.address, run.length, run.protection() as u64];
+                let kicked = tracee.call(libc::SYS_mprotect, arguments);
+                self.kicked |= kicked.map_err(refused("change rights of the guest's memory"))?;
+                self.set = true;
+            }
         }
         self.runs = runs;
         Ok(())
@@ -213,11 +301,15 @@ impl Machine {
 
 impl machine::Machine for Machine {
     fn run(&mut self) -> Exit {
+        if let Some(dead) = self.failed {
+            return Exit::Dead(dead);
+        }
         if std::mem::take(&mut self.kicked) {
             return Exit::Kicked;
         }
         loop {
-            let exit = self.go_on().and_then(|()| self.tracee.wait()).and_then(|stop| self.reason(stop));
+            let stop = self.go_on().and_then(|()| self.tracee()?.wait());
+            let exit = stop.and_then(|stop| self.reason(stop));
             match exit {
                 Ok(None) => {}
                 Ok(Some(exit)) => return exit,
@@ -270,11 +362,21 @@ impl machine::Machine for Machine {
     fn fault(&mut self, _: u8) -> Result<Fault, Dead> {
         let fault::Exception { vector, error_code, address } =
             self.exception.ok_or(Dead::Tracing(libc::ESRCH))?;
+        // The child's own tables are filled when they are needed: what is there, the guest's tables say.
+        let mapped = || matches!(walk(&&self.memory, self.tables.root, address), Ok(Some(_)));
+        let error_code = match vector {
+            PAGE_FAULT => error_code & !PRESENT | u64::from(mapped()),
+            _ => error_code,
+        };
         Ok(Fault { vector, error_code, address, registers: self.registers() })
     }
 
+    /// The registers that the stub of a VM clears are cleared here too, so that guests find the same.
     fn change_tables(&mut self, edits: &[Edit]) -> Result<(), MachineError> {
-        self.apply(edits)
+        self.apply(edits)?;
+        self.registers = UserRegisters { rcx: 0, rdx: 0, rsi: 0, rdi: 0, ..self.registers };
+        self.set = true;
+        Ok(())
     }
 
     fn tables_are_changed(&self) -> Result<bool, OutOfMemory> {
@@ -286,11 +388,21 @@ impl machine::Machine for Machine {
     }
 
     fn set_memory_end(&mut self, end: u64) -> io::Result<()> {
-        if end == self.memory.end() { Ok(()) } else { Err(io::ErrorKind::Unsupported.into()) }
+        self.memory.set_end(end)?;
+        self.map_again().map_err(|error| error.source)
     }
 
-    fn aim(&self) -> Aim {
-        Target::of_process(self.tracee.process()).aim()
+    fn aim(&mut self) -> Aim {
+        self.failed = None;
+        if let Err(error) = self.make_child() {
+            let reason = error.source.raw_os_error().unwrap_or_default();
+            self.failed = Some(Dead::NoProcess(error.doing, reason));
+        }
+        Target::of_process(self.child.as_ref().map_or(0, |child| child.tracee.process())).aim()
+    }
+
+    fn stays_on_its_thread(&self) -> bool {
+        true
     }
 
     fn save(&self) -> Result<Option<Saved>, MachineError> {
@@ -313,11 +425,20 @@ impl machine::Machine for Machine {
     fn extended_state(&self) -> Result<Vec<u8>, MachineError> {
         /// What Linux keeps there for itself (struct _fpx_sw_bytes).
         const OWN: std::ops::Range<usize> = 464..512;
-        let state = self.tracee.extended_state();
+        /// Which components there are besides the first two, in the state's header.
+        const COMPONENTS: std::ops::Range<usize> = 512..520;
+        /// The end of those that guests have (Intel SDM volume 1, section 13.4).
+        const END: usize = 2688;
+        let state = self.child.as_ref().ok_or_else(no_child).and_then(|child| child.tracee.extended_state());
         let mut state = state.map_err(refused("show the guest's extended state"))?;
         if let Some(own) = state.get_mut(OWN) {
             own.fill(0);
         }
+        if let Some(components) = state.get_mut(COMPONENTS) {
+            let own = self.features.xcr0.to_le_bytes();
+            components.iter_mut().zip(own).for_each(|(byte, own)| *byte &= own);
+        }
+        state.truncate(END);
         Ok(state)
     }
 
@@ -332,12 +453,22 @@ impl machine::Machine for Machine {
         Ok(())
     }
 
-    fn dirty_pages(&self, _: &mut [u64]) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
+    /// All pages that there are: whether they were written is not known. Those that are only zero were not
+    /// written, and there is nothing of them in the file.
+    fn dirty_pages(&self, bits: &mut [u64]) -> io::Result<()> {
+        bits.fill(0);
+        for pages in self.memory.pages_in_file()? {
+            for page in pages {
+                if let Some(word) = bits.get_mut((page / 64) as usize) {
+                    *word |= 1 << (page % 64);
+                }
+            }
+        }
+        Ok(())
     }
 
     fn watch_again(&self, _: usize, _: &[u64]) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
+        Ok(())
     }
 
     fn tsc_khz(&self) -> Option<u32> {
@@ -347,6 +478,11 @@ impl machine::Machine for Machine {
     fn statistics(&self) -> io::Result<KvmStatistics> {
         Err(io::ErrorKind::Unsupported.into())
     }
+}
+
+/// The guest was not run by any thread yet.
+fn no_child() -> io::Error {
+    io::Error::from_raw_os_error(libc::ESRCH)
 }
 
 /// Page tables outside of memory: a mistake of the tender's.

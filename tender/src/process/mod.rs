@@ -9,6 +9,7 @@
 //! | `foothold` | the one page in it that is not the guest's |
 //! | `space` | what of the guest's memory lies where, by its page tables |
 //! | `tracee` | the requests of ptrace(2), and system calls made in the child |
+//! | `ports` | which port an instruction uses |
 //! | `fault` | what the kernel tells of a fault |
 
 mod child;
@@ -16,6 +17,7 @@ mod fault;
 mod foothold;
 mod host;
 mod machine;
+mod ports;
 mod space;
 mod tracee;
 

@@ -62,10 +62,24 @@ fn table(memory: &Memory, at: u64, level: u8, base: u64, runs: &mut Vec<Run>) ->
         if !leaf {
             table(memory, physical, level - 1, address, runs)?;
         } else if level <= 2 {
-            add(runs, Run { address, physical, length: entry_span(level), rights: rights_of(flags) });
+            let there = physical < memory.end();
+            let rights = if there { rights_of(flags) } else { Rights::empty() };
+            add_cut(runs, Run { address, physical, length: entry_span(level), rights }, memory.end());
         }
     }
     Ok(())
+}
+
+/// Adds a run, of which nothing can be reached from the guest-physical address `end` on.
+fn add_cut(runs: &mut Vec<Run>, run: Run, end: u64) {
+    let before = end.saturating_sub(run.physical).min(run.length);
+    if before == 0 || before == run.length {
+        add(runs, run);
+        return;
+    }
+    add(runs, Run { length: before, ..run });
+    let (address, physical) = (run.address + before, run.physical + before);
+    add(runs, Run { address, physical, length: run.length - before, rights: Rights::empty() });
 }
 
 /// Adds a run to the last where it continues that.

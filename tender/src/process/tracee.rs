@@ -14,7 +14,7 @@ pub(super) enum Stop {
     Signal(i32),
     /// It is about to make a system call.
     SystemCall,
-    /// It has made the system call that it was let make.
+    /// It has made the system call that it was let make, or was about to make one as a guest.
     SystemCallDone,
     /// It was told to stop.
     Interrupted,
@@ -75,9 +75,15 @@ impl Tracee {
         }
     }
 
-    /// Lets it go on until it makes a system call or gets a signal.
+    /// Lets it go on until it makes a system call, which the filter shows, or gets a signal.
     pub(super) fn go_on(&self) -> io::Result<()> {
         self.request(libc::PTRACE_CONT, 0, 0)
+    }
+
+    /// Lets the guest go on. Of its system calls none is made, even those that filters do not see (Linux shows
+    /// those of its own uprobes to none).
+    pub(super) fn run_guest(&self) -> io::Result<()> {
+        self.request(libc::PTRACE_SYSEMU, 0, 0)
     }
 
     /// Lets it make the system call at which it stopped.

@@ -3,6 +3,7 @@
 use super::options::{LogFormat, Options};
 use super::routes::{Route, RouteError};
 use super::value;
+use crate::machine::Chosen;
 use serde::{Deserialize, Deserializer};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -116,6 +117,7 @@ pub(super) struct Settings {
     pub(super) listen: Vec<SocketAddr>,
     pub(super) threads: Option<u16>,
     pub(super) log: LogFormat,
+    pub(super) backend: Chosen,
     pub(super) per_client: Option<u32>,
     pub(super) connections: Option<u32>,
     pub(super) receive: Duration,
@@ -172,6 +174,7 @@ impl Settings {
         Ok(Settings {
             listen: listen.unwrap_or_else(|| vec![(Ipv4Addr::LOCALHOST, 8080).into()]),
             threads: options.threads.or(file.threads),
+            backend: options.backend,
             log: options.log.or(file.log).unwrap_or(LogFormat::Text),
             per_client: options.per_client.or(file.per_client),
             connections: options.connections.or(file.connections),

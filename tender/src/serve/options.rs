@@ -1,6 +1,7 @@
 //! The command line.
 
 use super::value;
+use crate::machine::Chosen;
 use clap::{Args, ValueEnum, ValueHint};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -78,6 +79,9 @@ pub struct Options {
     /// Threads that serve connections and begin calls [default: one for each CPU]
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
+    /// What runs the functions
+    #[command(flatten)]
+    pub backend: Chosen,
     /// How the log is written, on standard error [default: text]
     #[arg(long, value_name = "FORMAT")]
     pub log: Option<LogFormat>,

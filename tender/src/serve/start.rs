@@ -8,9 +8,9 @@ use super::log::Log;
 use super::metrics::Metrics;
 use super::options::Options;
 use super::reactor::Reactor;
-use crate::machine::{Host, HostError};
+use crate::machine::HostError;
 use crate::pool::MOST_UNWANTED;
-use std::io;
+use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -117,7 +117,7 @@ pub fn run(options: Options) -> Result<u8, ServeError> {
 fn serve(settings: Settings, connections: usize, log: &Log) -> Result<u8, ServeError> {
     // Addresses first: that one is taken is found out sooner than a program boots.
     let listeners = settings.listen.iter().map(|address| listen(*address)).collect::<Result<Vec<_>, _>>()?;
-    let host = Arc::new(Host::open()?);
+    let host = Arc::new(settings.backend.open(|words| drop(io::stderr().write_all(words.as_bytes())))?);
     let metrics = Metrics::new();
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = settings.threads.map_or(cpus, usize::from);

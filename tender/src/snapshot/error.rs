@@ -86,6 +86,12 @@ pub enum Refusal {
     /// It was taken on another backend.
     #[error("was taken on a backend that is not there here ({0}): take it anew")]
     Backend(u32),
+    /// It was taken in a process and is to be run by KVM.
+    #[error(
+        "was taken in a process, where its program has seen features of the CPU that KVM hides: run it with \
+         --backend process, or take it anew with --backend kvm"
+    )]
+    SeenTheCpu,
     /// The CPU is another one.
     #[error("was taken on a CPU with {0}: take it anew on one like this")]
     Cpu(String),

@@ -34,6 +34,8 @@ pub const VERSION: u32 = 1;
 
 /// The backend that took it: KVM.
 pub const BACKEND_KVM: u32 = 1;
+/// The backend that runs guests in processes.
+pub const BACKEND_PROCESS: u32 = 2;
 
 /// Bit of [`Header::flags`]: the guest has said that it is ready; else it has not run yet.
 pub const READY: u32 = 1;

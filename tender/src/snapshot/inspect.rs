@@ -3,7 +3,7 @@
 
 mod render;
 
-use super::format::{BACKEND_KVM, READY};
+use super::format::{BACKEND_KVM, BACKEND_PROCESS, READY};
 use super::write::Head;
 use super::{Refusal, Snapshot, SnapshotError, embedded, open};
 use crate::cpu::features;
@@ -141,6 +141,7 @@ fn contents(head: &Head) -> Contents {
         tender_contract: CURRENT.to_string(),
         backend: match header.backend {
             BACKEND_KVM => "kvm".to_owned(),
+            BACKEND_PROCESS => "process".to_owned(),
             other => format!("unknown ({other})"),
         },
         program: Program::from_number(header.program).map(Program::label),

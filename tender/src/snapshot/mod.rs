@@ -34,8 +34,10 @@ use crate::cpu::saved::Saved;
 use crate::image::Image;
 use crate::layout::{Physical, Places};
 use crate::machine::{Host, Tables};
+use crate::memory::Memory;
 use crate::runnable::open_file;
 use coracle_hypercall::event::EventSources;
+use coracle_hypercall::memory::PAGE;
 use coracle_hypercall::note::{Permissions, Program};
 use format::Run;
 use std::fs::{File, OpenOptions};
@@ -144,6 +146,18 @@ impl Snapshot {
             .map_err(io::Error::other)
     }
 
+    /// Fills memory that is zero with what the guest had in it.
+    ///
+    /// # Errors
+    /// The host's, when the file was cut.
+    pub(crate) fn fill(&self, memory: &Memory) -> io::Result<()> {
+        for run in &self.head.runs {
+            let (at, length) = (run.first * PAGE, run.count * PAGE);
+            memory.fill_from(at, length, &self.file, self.head.header.data_offset + at)?;
+        }
+        Ok(())
+    }
+
     /// Learns which pages a run writes to, from the first that is known.
     pub(crate) fn learn_hot(&self, pages: &[u64]) {
         self.hot.get_or_init(|| join(pages.iter().take(MOST_HOT)));
@@ -175,7 +189,7 @@ impl Snapshot {
     /// The bytes of its pages that are not all zero, which instances share.
     #[must_use]
     pub fn shared(&self) -> u64 {
-        self.head.header.page_count * coracle_hypercall::memory::PAGE
+        self.head.header.page_count * PAGE
     }
 
     /// Whether the program has said that it is ready; else it is as it is before its first instruction.

@@ -3,7 +3,8 @@
 
 use super::base::Base;
 use super::format::{
-    BACKEND_KVM, Cpuid, Header, LONGEST_NAME, MAGIC, MOST_CPUID, MOST_RUNS, READY, Range, Run, VERSION,
+    BACKEND_KVM, BACKEND_PROCESS, Cpuid, Header, LONGEST_NAME, MAGIC, MOST_CPUID, MOST_RUNS, READY, Range,
+    Run, VERSION,
 };
 use super::write::Head;
 use super::{Refusal, Snapshot};
@@ -49,8 +50,10 @@ pub(super) fn open(
     if header.abi.major != version::CURRENT.major || header.abi.minor > version::CURRENT.minor {
         return Err(Refusal::Contract(header.abi));
     }
-    if header.backend != BACKEND_KVM {
-        return Err(Refusal::Backend(header.backend));
+    match (header.backend, &**host) {
+        (BACKEND_KVM, _) | (BACKEND_PROCESS, Host::Process(_)) => {}
+        (BACKEND_PROCESS, Host::Kvm(_)) => return Err(Refusal::SeenTheCpu),
+        (other, _) => return Err(Refusal::Backend(other)),
     }
     check_cpu(host, &head)?;
     if header.memory > host.most_memory() {

@@ -1,6 +1,6 @@
 //! Runs a program until it is ready, and keeps what it is then.
 
-use super::format::{BACKEND_KVM, Header, MAGIC, READY, Range, VERSION};
+use super::format::{BACKEND_KVM, BACKEND_PROCESS, Header, MAGIC, READY, Range, VERSION};
 use super::write::{self, Head};
 use super::{Snapshot, TakeError, open};
 use crate::calls::{Abort, Caller};
@@ -204,7 +204,10 @@ fn head(
         magic: MAGIC,
         version: VERSION,
         abi: version::CURRENT,
-        backend: BACKEND_KVM,
+        backend: match host {
+            Host::Kvm(_) => BACKEND_KVM,
+            Host::Process(_) => BACKEND_PROCESS,
+        },
         flags: if invocation.is_some() { READY } else { 0 },
         program: image.program() as u32,
         permissions: image.permissions().bits(),

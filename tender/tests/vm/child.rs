@@ -47,6 +47,11 @@ impl Running {
         Running { child, output }
     }
 
+    /// Its number.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Its standard input, if that is a pipe.
     pub(crate) fn input(&mut self) -> ChildStdin {
         self.child.stdin.take().expect("a pipe")

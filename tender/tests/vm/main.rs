@@ -25,6 +25,7 @@ mod invoke;
 mod libos;
 mod many;
 mod pool;
+mod process;
 mod readme;
 mod reports;
 mod rights;

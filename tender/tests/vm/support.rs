@@ -16,10 +16,13 @@ pub(crate) fn directory() -> PathBuf {
     directory.into()
 }
 
-/// Whether this machine has no usable KVM; says so loudly if it has none, for then the calling test
-/// runs nothing.
+/// Whether guests are to be run by KVM and this machine has no usable one; says so loudly then, for the
+/// calling test runs nothing.
 #[track_caller]
 pub(crate) fn no_kvm() -> bool {
+    if is_process() {
+        return false;
+    }
     let usable = is_kvm();
     if let Err(reason) = &usable {
         not_run(format_args!("no usable /dev/kvm: {reason}"));
@@ -44,6 +47,16 @@ pub(crate) fn host() -> Host {
     let named = std::env::var(Backend::VARIABLE).ok();
     let backend = named.map_or(Ok(Backend::Kvm), |name| name.parse());
     Host::with(backend.expect("a backend")).expect("guests can be run").0
+}
+
+/// What runs guests in processes, whatever else runs those of other tests.
+pub(crate) fn process_host() -> Host {
+    Host::with(Backend::Process).expect("guests can be run").0
+}
+
+/// Whether guests run in processes.
+pub(crate) fn is_process() -> bool {
+    std::env::var(Backend::VARIABLE).is_ok_and(|name| name == "process")
 }
 
 /// The `coracle` command.

@@ -52,7 +52,8 @@ impl Callee {
     /// Gets a program ready for so many calls.
     pub(super) fn open(invoke: &Invoke, count: u64) -> Result<Callee, NoCallee> {
         let path = invoke.program.as_path();
-        let host = Arc::new(Host::open().map_err(|error| error.to_string())?);
+        let host = invoke.backend.open(|words| say(words)).map_err(|error| error.to_string())?;
+        let host = Arc::new(host);
         let image = match Runnable::open(path).map_err(|error| error.to_string())? {
             Runnable::Snapshot(file) => return snapshot(invoke, &host, file, count),
             Runnable::Image(image) => image,

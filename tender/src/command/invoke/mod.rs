@@ -19,6 +19,7 @@ use super::say::say;
 use super::{refuse, value};
 use callee::Callee;
 use clap::{Args, ValueHint};
+use coracle_tender::machine::Chosen;
 use progress::Progress;
 use show::Shown;
 use std::fs::File;
@@ -59,6 +60,8 @@ pub(super) struct Invoke {
     /// Boot the program for each call, so that its memory lies elsewhere each time. It takes longer
     #[arg(long)]
     fresh_layout: bool,
+    #[command(flatten)]
+    backend: Chosen,
     /// Memory for the guest: a number with K, M, G or T (powers of 1024), or of bytes [default: 64M]
     #[arg(long, value_name = "SIZE", value_parser = value::size)]
     mem: Option<u64>,

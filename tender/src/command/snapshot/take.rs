@@ -1,12 +1,12 @@
 //! Takes a snapshot.
 
 use crate::command::guest::Guest;
-use crate::command::say::{say, show};
+use crate::command::say::{say, say_unless, show};
 use crate::command::{refuse, value};
 use clap::{Args, ValueHint};
 use coracle_tender::image::Image;
 use coracle_tender::instance::End;
-use coracle_tender::machine::Host;
+use coracle_tender::machine::Chosen;
 use coracle_tender::snapshot::{Said, Snapshot, TakeError};
 use serde_json::json;
 use std::error::Error;
@@ -25,6 +25,8 @@ pub(super) struct Take {
     output: Option<PathBuf>,
     #[command(flatten)]
     guest: Guest,
+    #[command(flatten)]
+    backend: Chosen,
     /// Give up when the program is not ready after this time: a number with ms, s, m or h, or of
     /// seconds
     #[arg(long, value_name = "TIME", value_parser = value::duration, default_value = "60s")]
@@ -75,7 +77,7 @@ impl Take {
     fn make(self, path: &Path, output: &Path) -> Result<Made, Box<dyn Error>> {
         let image = Arc::new(Image::open(path)?);
         check_output(output, &image)?;
-        let host = Arc::new(Host::open()?);
+        let host = Arc::new(self.backend.open(|words| say_unless(self.quiet, words))?);
         let arguments = std::iter::once(path.into()).chain(self.arguments).collect();
         let config = self.guest.config(arguments);
         let taken = Snapshot::take(&host, &image, &config, self.timeout);

@@ -1,10 +1,11 @@
 //! Guests in this process.
 
-use crate::support::guest;
+use crate::support::{guest, host, process_host};
 use coracle_tender::calls::Console;
 use coracle_tender::image::Image;
 use coracle_tender::instance::{Config, End, Instance};
 use coracle_tender::layout::{Placement, Places};
+use coracle_tender::machine::Host;
 use coracle_tender::paging::{Leaf, leaves};
 use coracle_tender::registers::Registers;
 use coracle_tender::report::Fault;
@@ -44,11 +45,21 @@ pub(super) fn booted<R>(
     placement: Placement,
     with: impl FnOnce(&mut Instance) -> R,
 ) -> R {
-    let host = crate::support::host();
+    booted_on(&host(), name, arguments, placement, with)
+}
+
+/// The same on this host.
+fn booted_on<R>(
+    host: &Host,
+    name: &str,
+    arguments: &[&str],
+    placement: Placement,
+    with: impl FnOnce(&mut Instance) -> R,
+) -> R {
     let image = Arc::new(Image::open(&guest(name)).expect("the guest is an image"));
     let arguments = [name].iter().chain(arguments).map(OsString::from).collect();
     let config = Config { arguments, placement, ..Config::default() };
-    let mut instance = Instance::boot(&host, &image, &config).expect("the guest boots");
+    let mut instance = Instance::boot(host, &image, &config).expect("the guest boots");
     with(&mut instance)
 }
 
@@ -66,7 +77,16 @@ pub(super) fn run_to_end(instance: &mut Instance) -> End {
 impl Ran {
     /// Boots a test guest and runs it to its end.
     pub(super) fn of(name: &str, arguments: &[&str], placement: Placement) -> Ran {
-        booted(name, arguments, placement, |instance| {
+        Ran::on(&host(), name, arguments, placement)
+    }
+
+    /// The same in a process.
+    pub(super) fn in_process(name: &str, arguments: &[&str]) -> Ran {
+        Ran::on(&process_host(), name, arguments, Placement::Random)
+    }
+
+    fn on(host: &Host, name: &str, arguments: &[&str], placement: Placement) -> Ran {
+        booted_on(host, name, arguments, placement, |instance| {
             let end = run_to_end(instance);
             let mut buffer = vec![0; 4096];
             let at = match &end {
