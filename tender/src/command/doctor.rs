@@ -5,7 +5,7 @@ use clap::Args;
 use coracle_hypercall::version;
 use coracle_tender::cpu::cpuid::{self, CpuError};
 use coracle_tender::machine::{Backend, Host, HostError};
-use coracle_tender::probe;
+use coracle_tender::probe::{self, Costs};
 use serde::Serialize;
 use std::fmt;
 use std::fs;
@@ -14,7 +14,7 @@ use std::time::Duration;
 
 /// Says whether this machine can run guests, and what is missing if it cannot
 ///
-/// It ends with 0 only when a virtual machine really ran.
+/// It ends with 0 only when a guest really ran, by KVM or in a process.
 #[derive(Debug, Args)]
 pub(super) struct Doctor {
     /// Print JSON
@@ -29,10 +29,23 @@ struct Diagnosis {
     abi: String,
     runs: bool,
     findings: Vec<Finding>,
+    /// What ran guests.
+    backends: Vec<Ran>,
+    /// Of the first of them, which `--backend auto` takes.
     #[serde(skip_serializing_if = "Option::is_none")]
     start_us: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     call_us: Option<f64>,
+}
+
+/// What ran guests, and what they cost.
+#[derive(Debug, Serialize)]
+struct Ran {
+    backend: &'static str,
+    start_us: f64,
+    call_us: f64,
+    /// What stands between guest and host.
+    wall: &'static str,
 }
 
 /// One thing that was looked at.
@@ -79,30 +92,49 @@ fn diagnose() -> Diagnosis {
     if let Some(host) = &host {
         findings.push(clock(host));
     }
-    let costs = host.as_ref().map(probe::measure);
-    let mut diagnosis = Diagnosis {
+    let mut backends = Vec::new();
+    let process = Host::with(Backend::Process).map(|(host, _)| host);
+    for host in host.into_iter().chain(process) {
+        match probe::measure(&host) {
+            Ok(costs) => backends.push(ran(&host, costs)),
+            Err(error) => findings.push(Finding {
+                subject: host.name(),
+                state: State::Missing,
+                found: error.to_string(),
+                mend: Some(mend(&host).to_owned()),
+            }),
+        }
+    }
+    let first = backends.first();
+    Diagnosis {
         version: env!("CARGO_PKG_VERSION"),
         abi: version::CURRENT.to_string(),
-        runs: false,
+        runs: first.is_some(),
+        start_us: first.map(|ran| ran.start_us),
+        call_us: first.map(|ran| ran.call_us),
         findings,
-        start_us: None,
-        call_us: None,
-    };
-    match costs {
-        Some(Ok(costs)) => {
-            diagnosis.runs = true;
-            diagnosis.start_us = Some(microseconds(costs.start));
-            diagnosis.call_us = Some(microseconds(costs.call));
-        }
-        Some(Err(error)) => diagnosis.findings.push(Finding {
-            subject: "guest",
-            state: State::Missing,
-            found: error.to_string(),
-            mend: Some("if /dev/kvm is itself inside a VM, look whether nested virtualisation is on".into()),
-        }),
-        None => {}
+        backends,
     }
-    diagnosis
+}
+
+fn ran(host: &Host, costs: Costs) -> Ran {
+    Ran {
+        backend: host.name(),
+        start_us: microseconds(costs.start),
+        call_us: microseconds(costs.call),
+        wall: match host {
+            Host::Kvm(_) => "the CPU's virtualisation and KVM",
+            Host::Process(_) => "the kernel's processes: no system call of a guest is made",
+        },
+    }
+}
+
+/// What to try where no guest ran.
+fn mend(host: &Host) -> &'static str {
+    match host {
+        Host::Kvm(_) => "if /dev/kvm is itself inside a VM, look whether nested virtualisation is on",
+        Host::Process(_) => "let this user trace children of its own (ptrace) and set seccomp filters",
+    }
 }
 
 fn microseconds(time: Duration) -> f64 {
@@ -256,13 +288,11 @@ impl fmt::Display for Diagnosis {
                 writeln!(f, "  {:<8} {:<12} → {mend}", "", "")?;
             }
         }
-        match (self.start_us, self.call_us) {
-            (Some(start), Some(call)) => {
-                writeln!(f, "  {:<8} {:<12} start to end {start} µs, one call {call} µs", "ok", "guest")?;
-                writeln!(f, "\nGuests run here.")
-            }
-            _ => writeln!(f, "\nNo guest runs here."),
+        for Ran { backend, start_us, call_us, wall } in &self.backends {
+            let words = format_args!("start to end {start_us} µs, one call {call_us} µs; behind {wall}");
+            writeln!(f, "  {:<8} {:<12} {backend}: {words}", "ok", "guest")?;
         }
+        writeln!(f, "\n{}", if self.runs { "Guests run here." } else { "No guest runs here." })
     }
 }
 

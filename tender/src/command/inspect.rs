@@ -4,7 +4,7 @@ use super::refuse;
 use super::say::show;
 use clap::Args;
 use coracle_tender::image::inspect::Inspection;
-use coracle_tender::machine::Host;
+use coracle_tender::machine::Chosen;
 use coracle_tender::runnable::open_file;
 use coracle_tender::snapshot::{self, Snapshot};
 use serde::Serialize;
@@ -18,6 +18,8 @@ use std::sync::Arc;
 /// with 125 for one that cannot be read. A snapshot is refused on a CPU that lacks what it needs.
 #[derive(Debug, Args)]
 pub(super) struct Inspect {
+    #[command(flatten)]
+    backend: Chosen,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -31,7 +33,7 @@ impl Inspect {
         // What cannot be opened or is no file at all is left to the inspection to name.
         let is_snapshot = open_file(&self.file).and_then(|file| Snapshot::is_one(&file)).unwrap_or(false);
         if is_snapshot {
-            let host = Host::open().map(Arc::new);
+            let host = self.backend.open(|_| {}).map(Arc::new);
             match snapshot::Inspection::of(&host, &self.file) {
                 Ok(inspection) => self.show(&inspection, inspection.refusal.is_none()),
                 Err(error) => refuse(error),

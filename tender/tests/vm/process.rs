@@ -7,6 +7,7 @@ use coracle_tender::image::Image;
 use coracle_tender::instance::{Config, End, Instance};
 use std::ffi::OsString;
 use std::fs;
+use std::io::Read;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -78,7 +79,7 @@ fn the_guests_process_holds_nothing_but_the_guests_memory() {
 fn a_tender_that_is_killed_leaves_no_process() {
     let rounds = std::env::var("CORACLE_KILLS").map_or(25, |count| count.parse().expect("a number"));
     for _ in 0..rounds {
-        let mut tender = tender(guest("forever")).stdout(Stdio::null()).spawn().expect("coracle starts");
+        let mut tender = tender(guest("forever")).arg("compute").stdout(Stdio::null()).spawn().expect("coracle starts");
         std::thread::sleep(Duration::from_micros(random() % 6_000));
         let children = children(tender.id());
         tender.kill().expect("it can be killed");
@@ -93,14 +94,18 @@ fn a_tender_that_is_killed_leaves_no_process() {
 
 #[test]
 fn a_guest_whose_process_is_killed_ends_with_words() {
-    let mut command = run::<&str>(&["--backend", "process"], guest("forever"), &[]);
-    let tender = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("coracle starts");
-    let child = child_of(tender.id());
+    let mut command = tender(guest("forever"));
+    command.arg("compute").stderr(Stdio::piped());
+    let mut running = Running::start(&mut command);
+    let mut said = running.error();
+    assert_eq!(running.line(), "ready");
+    let child = child_of(running.id());
     // SAFETY: the number is that of a child of a process of this test.
     assert_eq!(unsafe { libc::kill(child as i32, libc::SIGKILL) }, 0);
-    let output = tender.wait_with_output().expect("it ends");
-    assert_eq!(output.status.code(), Some(125));
-    assert!(crate::support::stderr(&output).contains("killed"), "{output:?}");
+    assert_eq!(running.ended().code(), Some(125));
+    let mut words = String::new();
+    said.read_to_string(&mut words).expect("words");
+    assert!(words.contains("killed"), "{words}");
 }
 
 #[test]

@@ -230,7 +230,7 @@ fn a_snapshot_of_another_contract_backend_or_cpu_is_refused() {
     assert!(matches!(refusal, Refusal::Contract(_)), "{refusal}");
     let refusal = bed.refusal(|parts| parts.header.abi.minor += 1);
     assert!(matches!(refusal, Refusal::Contract(_)), "{refusal}");
-    let refusal = bed.refusal(|parts| parts.header.backend = 2);
+    let refusal = bed.refusal(|parts| parts.header.backend = 9);
     assert!(matches!(refusal, Refusal::Backend(2)), "{refusal}");
     let refusal = bed.refusal(|parts| parts.header.version = 0);
     assert!(matches!(refusal, Refusal::Version(0)), "{refusal}");
