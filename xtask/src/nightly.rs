@@ -11,6 +11,8 @@ const FULL_COUNTS: &[(&str, &str)] = &[
     ("CORACLE_FUZZ_CALLS", "1000000"),
     // All of them.
     ("CORACLE_PORTS", "65536"),
+    ("CORACLE_KILLS", "200"),
+    ("CORACLE_STARTS", "1000"),
     ("CORACLE_SOAK_SECONDS", "600"),
     // Calls of a pool, one in twenty of which goes wrong.
     ("CORACLE_POOL_CALLS", "1000000"),

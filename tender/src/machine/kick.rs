@@ -15,7 +15,7 @@ use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
 
 thread_local! {
-    /// `immediate_exit` of the vCPU that this thread runs, null when it runs none.
+    /// The flag of the machine that this thread runs, `immediate_exit` of a vCPU; null when it runs none.
     static IMMEDIATE_EXIT: Cell<*mut u8> = const { Cell::new(ptr::null_mut()) };
     /// The child that runs a guest for this thread, 0 when none does.
     static TRACEE: Cell<libc::pid_t> = const { Cell::new(0) };
@@ -45,7 +45,8 @@ extern "C" fn on_kick(_: libc::c_int) {
         // SAFETY: the pointer is non-null only while this thread runs the vCPU that it belongs to.
         unsafe { flag.write_volatile(1) };
     }
-    // A child that is stopped stops again as soon as it goes on.
+    // A child that is stopped stops again as soon as it goes on. One that is about to stop for another reason
+    // does not: then the flag tells.
     match TRACEE.get() {
         0 => {}
         child => interrupt(child),
@@ -207,7 +208,7 @@ fn change_mask(how: libc::c_int) -> libc::sigset_t {
 /// entry.
 #[derive(Debug)]
 pub(crate) struct Target {
-    /// `immediate_exit` of a vCPU, or null.
+    /// `immediate_exit` of a vCPU, or what the machine of a child looks at before that goes on; or null.
     flag: *mut u8,
     /// A child, or 0.
     tracee: libc::pid_t,
@@ -223,9 +224,9 @@ impl Target {
         Target { flag, tracee: 0 }
     }
 
-    /// A child that this thread traces.
-    pub(crate) fn of_process(tracee: libc::pid_t) -> Target {
-        Target { flag: ptr::null_mut(), tracee }
+    /// A child that this thread traces. `flag` stays where it is as long as this lives.
+    pub(crate) fn of_process(tracee: libc::pid_t, flag: *mut u8) -> Target {
+        Target { flag, tracee }
     }
 
     /// From now on this thread's kicks reach this target, until the answer is dropped.

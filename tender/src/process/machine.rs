@@ -16,7 +16,9 @@ use crate::paging::{Edit, EntryMemory, from_bits, walk};
 use crate::registers::Registers;
 use crate::report::Fault;
 use std::io;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread::ThreadId;
+use x86_64::registers::rflags::RFlags;
 
 /// Vectors of exceptions, and the bit of a page fault's error code that says that the page was mapped.
 const INVALID_OPCODE: u8 = 6;
@@ -44,8 +46,8 @@ pub(crate) struct Machine {
     set: bool,
     /// The exception with which the guest stopped.
     exception: Option<fault::Exception>,
-    /// A kick came while the tender made a system call in the child.
-    kicked: bool,
+    /// Whether a kick has come that was not seen yet: a stop for another reason takes its stop away.
+    kicked: Box<AtomicU8>,
     tables: Tables,
     /// What the child has mapped.
     runs: Vec<Run>,
@@ -101,7 +103,7 @@ impl Machine {
             registers: user_registers(registers, segments),
             set: true,
             exception: None,
-            kicked: false,
+            kicked: Box::default(),
             tables: *tables,
             runs,
             memory,
@@ -162,7 +164,26 @@ impl Machine {
             }
             Stop::Signal(signal) => self.signal(signal),
             Stop::SystemCall | Stop::SystemCallDone => Ok(Some(self.system_call())),
-            _ => Ok(Some(Exit::Kicked)),
+            // What its last instruction has led to comes first: registers may be changed after a kick.
+            _ if self.tracee()?.has_fault()? => {
+                self.kicked.store(1, Ordering::Relaxed);
+                Ok(None)
+            }
+            _ => {
+                self.kicked.store(0, Ordering::Relaxed);
+                Ok(Some(Exit::Kicked))
+            }
+        }
+    }
+
+    /// Why a request was refused: most likely the child was killed while it was stopped.
+    fn lost(&mut self, error: &io::Error) -> Dead {
+        match (error.raw_os_error(), self.child.as_mut()) {
+            (Some(libc::ESRCH), Some(child)) => match child.tracee.wait() {
+                Ok(Stop::Ended(status)) => Dead::Process(status),
+                _ => Dead::Tracing(libc::ESRCH),
+            },
+            (number, _) => Dead::Tracing(number.unwrap_or_default()),
         }
     }
 
@@ -289,8 +310,8 @@ impl Machine {
         if let Some(Child { tracee, .. }) = &mut self.child {
             for run in changes {
                 let arguments = [run.address, run.length, run.protection() as u64];
-                let kicked = tracee.call(libc::SYS_mprotect, arguments);
-                self.kicked |= kicked.map_err(refused("change rights of the guest's memory"))?;
+                let done = tracee.call(libc::SYS_mprotect, arguments);
+                done.map_err(refused("change rights of the guest's memory"))?;
                 self.set = true;
             }
         }
@@ -304,7 +325,7 @@ impl machine::Machine for Machine {
         if let Some(dead) = self.failed {
             return Exit::Dead(dead);
         }
-        if std::mem::take(&mut self.kicked) {
+        if self.kicked.swap(0, Ordering::Relaxed) != 0 {
             return Exit::Kicked;
         }
         loop {
@@ -313,7 +334,7 @@ impl machine::Machine for Machine {
             match exit {
                 Ok(None) => {}
                 Ok(Some(exit)) => return exit,
-                Err(error) => return Exit::Dead(Dead::Tracing(error.raw_os_error().unwrap_or_default())),
+                Err(error) => return Exit::Dead(self.lost(&error)),
             }
         }
     }
@@ -398,7 +419,8 @@ impl machine::Machine for Machine {
             let reason = error.source.raw_os_error().unwrap_or_default();
             self.failed = Some(Dead::NoProcess(error.doing, reason));
         }
-        Target::of_process(self.child.as_ref().map_or(0, |child| child.tracee.process())).aim()
+        let child = self.child.as_ref().map_or(0, |child| child.tracee.process());
+        Target::of_process(child, self.kicked.as_ptr()).aim()
     }
 
     fn stays_on_its_thread(&self) -> bool {
@@ -446,6 +468,11 @@ impl machine::Machine for Machine {
 
     fn put_back(&mut self, saved: &Saved, edits: &[Edit]) -> Result<(), MachineError> {
         self.apply(edits)?;
+        // The kernel lets no tracer change this flag (arch/x86/kernel/ptrace.c, FLAG_MASK): a new child has none.
+        if self.registers.eflags & RFlags::ID.bits() != 0 {
+            self.child = None;
+        }
+        self.kicked.store(0, Ordering::Relaxed);
         let registers = Registers { rip: self.tables.entry_page + entry::RESUME, ..saved.registers };
         self.registers = user_registers(&registers, &saved.segments);
         self.set = true;
@@ -493,7 +520,7 @@ fn outside(error: OutOfMemory) -> MachineError {
 /// Registers as ptrace(2) takes them. The flags for I/O, which no process has, are left out.
 fn user_registers(registers: &Registers, segments: &Segments) -> UserRegisters {
     const IO_PRIVILEGE: u64 = 3 << 12;
-    let flags = general_registers(registers).rflags & !IO_PRIVILEGE;
+    let flags = general_registers(registers).rflags & !(IO_PRIVILEGE | RFlags::ID.bits());
     let [ds, es, fs, gs] = segments.selectors.map(u64::from);
     // SAFETY: all fields are numbers, of which zero is one.
     let nothing: UserRegisters = unsafe { std::mem::zeroed() };

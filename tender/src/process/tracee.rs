@@ -156,6 +156,20 @@ impl Tracee {
         }
     }
 
+    /// Whether it has a signal of the CPU to get still. An interruption comes before that.
+    pub(super) fn has_fault(&self) -> io::Result<bool> {
+        let wanted = libc::ptrace_peeksiginfo_args { off: 0, flags: 0, nr: 1 };
+        // SAFETY: the kernel reads the arguments and fills one structure, both of which are locals.
+        unsafe {
+            let mut information: libc::siginfo_t = std::mem::zeroed();
+            let arguments = (&raw const wanted, &raw mut information);
+            match libc::ptrace(libc::PTRACE_PEEKSIGINFO, self.process, arguments.0, arguments.1) {
+                -1 => Err(io::Error::last_os_error()),
+                found => Ok(found == 1 && super::fault::is_of_the_cpu(information.si_signo)),
+            }
+        }
+    }
+
     /// A word of its memory.
     pub(super) fn peek(&self, address: u64) -> io::Result<u64> {
         let mut word = 0_u64;
@@ -187,13 +201,12 @@ impl Tracee {
         Ok(bytes)
     }
 
-    /// Makes a system call in the stopped child, whose registers are different ones afterwards. Answers
-    /// whether it was kicked meanwhile.
+    /// Makes a system call in the stopped child, whose registers are different ones afterwards.
     pub(super) fn call<const N: usize>(
         &mut self,
         number: libc::c_long,
         arguments: [u64; N],
-    ) -> io::Result<bool> {
+    ) -> io::Result<()> {
         let mut given = [0; 6];
         given.iter_mut().zip(arguments).for_each(|(place, argument)| *place = argument);
         let [rdi, rsi, rdx, r10, r8, r9] = given;
@@ -213,24 +226,24 @@ impl Tracee {
         };
         self.set_registers(&registers)?;
         self.go_on()?;
-        let mut kicked = false;
-        self.expect(Stop::SystemCall, &mut kicked)?;
+        self.expect(Stop::SystemCall)?;
         self.let_call()?;
-        self.expect(Stop::SystemCallDone, &mut kicked)?;
+        self.expect(Stop::SystemCallDone)?;
         match self.registers()?.rax as i64 {
             error @ -4095..0 => Err(io::Error::from_raw_os_error(-error as i32)),
-            _ => Ok(kicked),
+            _ => Ok(()),
         }
     }
 
-    fn expect(&mut self, wanted: Stop, kicked: &mut bool) -> io::Result<()> {
+    /// Waits for a stop. Who has kicked it meanwhile has left word of that elsewhere.
+    fn expect(&mut self, wanted: Stop) -> io::Result<()> {
         loop {
             match self.wait()? {
                 stop if stop == wanted => return Ok(()),
-                Stop::Interrupted => *kicked = true,
+                Stop::Interrupted => {}
                 // Signals of other processes are not for it.
                 Stop::Signal(signal) if !super::fault::is_of_the_cpu(signal) => {}
-                _ => return Err(io::ErrorKind::BrokenPipe.into()),
+                stop => return Err(io::Error::other(format!("it came back otherwise: {stop:?}"))),
             }
             if wanted == Stop::SystemCall { self.go_on()? } else { self.let_call()? }
         }

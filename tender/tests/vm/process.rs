@@ -79,7 +79,8 @@ fn the_guests_process_holds_nothing_but_the_guests_memory() {
 fn a_tender_that_is_killed_leaves_no_process() {
     let rounds = std::env::var("CORACLE_KILLS").map_or(25, |count| count.parse().expect("a number"));
     for _ in 0..rounds {
-        let mut tender = tender(guest("forever")).arg("compute").stdout(Stdio::null()).spawn().expect("coracle starts");
+        let mut tender =
+            tender(guest("forever")).arg("compute").stdout(Stdio::null()).spawn().expect("coracle starts");
         std::thread::sleep(Duration::from_micros(random() % 6_000));
         let children = children(tender.id());
         tender.kill().expect("it can be killed");

@@ -30,6 +30,16 @@ pub(crate) fn no_kvm() -> bool {
     usable.is_err()
 }
 
+/// The same for a test of what only KVM has, `what`.
+#[track_caller]
+pub(crate) fn no_kvm_for(what: &str) -> bool {
+    if is_process() {
+        not_run(format_args!("it is about KVM only: {what}"));
+        return true;
+    }
+    no_kvm()
+}
+
 fn is_kvm() -> std::io::Result<()> {
     /// `_IO(KVMIO, 0x00)`, the first thing that one asks a KVM.
     const KVM_GET_API_VERSION: libc::c_ulong = 0xae00;

@@ -2,9 +2,12 @@
 
 use super::{NONE, snapshot, text, wait_until};
 use crate::library::alone;
-use crate::support::{guest, no_kvm};
+use crate::support::{guest, no_kvm_for};
 use coracle_tender::pool::Pool;
 use std::sync::Barrier;
+
+/// What a process does otherwise.
+const WHAT: &str = "instances that share the pages of a snapshot";
 
 const COUNT: usize = 1000;
 
@@ -32,7 +35,7 @@ fn resident() -> u64 {
 
 #[test]
 fn a_thousand_idle_instances_take_little_memory_and_all_answer() {
-    if no_kvm() {
+    if no_kvm_for(WHAT) {
         return;
     }
     alone("pool::thousand::a_thousand_idle_instances_take_little_memory_and_all_answer", || {

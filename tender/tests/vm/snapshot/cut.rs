@@ -3,7 +3,7 @@
 use super::calls::{MEMORY, Orders, call, host, places, resume, take};
 use super::forged::Parts;
 use crate::scratch::Scratch;
-use crate::support::no_kvm;
+use crate::support::no_kvm_for;
 use coracle_hypercall::error::CallError;
 use coracle_hypercall::memory::{LARGE_PAGE, PAGE};
 use coracle_tender::instance::{End, Instance, Unclean};
@@ -13,6 +13,9 @@ use coracle_tender::snapshot::Snapshot;
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
+
+/// What a process does otherwise.
+const WHAT: &str = "a process has copies of the pages of a snapshot file";
 
 /// A snapshot that was opened, its file, and what else runs beside it.
 struct Bed {
@@ -67,7 +70,7 @@ const CUTS: [u64; 2] = [2 * LARGE_PAGE - 100 * PAGE, 4 * LARGE_PAGE];
 /// Checks an instance after each of the cuts, told where what is gone was in the guest, and that all else goes
 /// on.
 fn after_each_cut(check: impl Fn(&mut Instance, u64)) {
-    if no_kvm() {
+    if no_kvm_for(WHAT) {
         return;
     }
     for cut in CUTS {
@@ -105,7 +108,7 @@ fn a_call_that_points_to_what_was_cut_off_is_refused() {
 
 #[test]
 fn an_instance_whose_whole_memory_was_cut_off_cannot_be_called() {
-    if no_kvm() {
+    if no_kvm_for(WHAT) {
         return;
     }
     let bed = Bed::new();
@@ -126,7 +129,7 @@ fn an_instance_whose_whole_memory_was_cut_off_cannot_be_called() {
 
 #[test]
 fn an_instance_whose_file_was_cut_after_its_call_is_unclean() {
-    if no_kvm() {
+    if no_kvm_for(WHAT) {
         return;
     }
     let bed = Bed::new();
@@ -141,7 +144,7 @@ fn an_instance_whose_file_was_cut_after_its_call_is_unclean() {
 
 #[test]
 fn saving_a_snapshot_whose_file_was_cut_is_an_error() {
-    if no_kvm() {
+    if no_kvm_for(WHAT) {
         return;
     }
     let bed = Bed::new();

@@ -2,9 +2,12 @@
 
 use super::calls::{BLOCK, Orders, places, resume, traces};
 use super::sharing::private_pages;
-use crate::support::no_kvm;
+use crate::support::no_kvm_for;
 use coracle_hypercall::memory::PAGE;
 use coracle_tender::instance::{Instance, Reset};
+
+/// What a process does otherwise.
+const WHAT: &str = "its log of written pages";
 
 /// More resets than it takes until pages are let go.
 const SOME: usize = 12;
@@ -25,7 +28,7 @@ fn settled() -> (Instance, u64, usize) {
 
 #[test]
 fn a_page_that_was_written_once_is_let_go_again() {
-    if no_kvm() {
+    if no_kvm_for(WHAT) {
         return;
     }
     let (mut instance, block, usual) = settled();
@@ -39,7 +42,7 @@ fn a_page_that_was_written_once_is_let_go_again() {
 
 #[test]
 fn a_page_that_is_written_in_every_call_is_kept_and_copied() {
-    if no_kvm() {
+    if no_kvm_for(WHAT) {
         return;
     }
     let (mut instance, block, usual) = settled();
@@ -52,7 +55,7 @@ fn a_page_that_is_written_in_every_call_is_kept_and_copied() {
 
 #[test]
 fn a_page_that_was_let_go_is_noticed_when_it_is_written_again() {
-    if no_kvm() {
+    if no_kvm_for(WHAT) {
         return;
     }
     let (mut instance, block, _) = settled();
@@ -69,7 +72,7 @@ fn a_page_that_was_let_go_is_noticed_when_it_is_written_again() {
 
 #[test]
 fn after_a_call_that_wrote_a_thousand_pages_later_resets_copy_few() {
-    if no_kvm() {
+    if no_kvm_for(WHAT) {
         return;
     }
     let (mut instance, block, usual) = settled();
