@@ -1,6 +1,7 @@
 //! `coracle serve`, by clients of its own.
 
 mod client;
+mod connections;
 
 mod answers;
 mod limits;
