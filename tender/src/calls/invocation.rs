@@ -264,7 +264,8 @@ impl State {
         let Outside::Caller(caller) = &mut context.outside else {
             return Err(CallError::NoSuchFunction);
         };
-        let (failed, reply) = match caller.function(&name, &argument).ok_or(CallError::NoSuchFunction)? {
+        let result = caller.function(&name, &argument, self.events.deadline);
+        let (failed, reply) = match result.ok_or(CallError::NoSuchFunction)? {
             Ok(reply) => (0, reply),
             Err(reason) => (1, reason.into_bytes()),
         };

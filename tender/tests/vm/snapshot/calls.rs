@@ -107,7 +107,7 @@ impl Caller for Known {
         self.said.extend(text);
     }
 
-    fn function(&mut self, name: &str, _: &[u8]) -> Option<Result<Vec<u8>, String>> {
+    fn function(&mut self, name: &str, _: &[u8], _: Option<Instant>) -> Option<Result<Vec<u8>, String>> {
         (name == "reply").then(|| Ok(vec![7; 100]))
     }
 }
