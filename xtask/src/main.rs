@@ -9,12 +9,15 @@ mod dist;
 #[cfg(test)]
 mod documents;
 mod guests;
+mod here;
 mod kvm;
+mod lanes;
 mod licences;
 mod metadata;
 mod nightly;
 mod not_run;
 mod paths;
+mod results;
 mod run;
 mod shell;
 mod stage;

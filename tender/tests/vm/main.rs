@@ -5,6 +5,7 @@
 
 mod child;
 mod holdings;
+mod lane;
 mod library;
 mod not_run;
 mod scratch;

@@ -3,6 +3,7 @@
 use super::calls::{PATIENCE, call_until, host, resume, take};
 use super::files::sign;
 use super::fresh::run;
+use crate::lane::times;
 use crate::library::alone;
 use crate::scratch::Scratch;
 use crate::support::no_kvm;
@@ -535,7 +536,7 @@ fn a_file_with_random_changes_is_refused_or_runs_as_guests_do() {
         return;
     }
     let cases = std::env::var("CORACLE_PROPTEST_CASES").ok();
-    let cases = cases.map_or(300, |cases| cases.parse::<u32>().expect("a number") / 30);
+    let cases = cases.map_or_else(|| times(300, 20), |cases| cases.parse::<u32>().expect("a number") / 30);
     let bed = Bed::new();
     let changes = proptest::collection::vec(change(), 1..4);
     let mut runner = TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() });

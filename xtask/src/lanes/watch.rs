@@ -1,0 +1,254 @@
+//! Follows machines while they run tests.
+//!
+//! A test may hang a machine or bring it down: then that test has failed, and another machine goes on
+//! with those that are left.
+
+use super::debian::Kernel;
+use super::initramfs::Initramfs;
+use super::modules::Module;
+use super::progress::Progress;
+use super::{Boot, COUNTS, Lane};
+use crate::paths;
+use crate::results::Results;
+use crate::shell::{Context, Failure, Result};
+use crate::{stage, tender};
+use lane_init::{Event, Outcome, Plan};
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// How often events are looked for.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// How long a machine that has told everything may take to switch itself off.
+const LAST: Duration = Duration::from_secs(5);
+
+/// What all machines of a run have in common.
+pub(super) struct Run<'a> {
+    pub(super) lane: Lane,
+    pub(super) kernel: &'a Kernel,
+    /// With their parameters, in the order in which they load.
+    pub(super) modules: Vec<(Module, &'static str)>,
+    /// The directory of programs.
+    pub(super) stage: &'a Path,
+    /// Where this lane's files lie.
+    pub(super) directory: PathBuf,
+}
+
+impl Run<'_> {
+    /// Runs all these tests.
+    pub(super) fn all(&self, tests: Vec<String>) -> Result<Results> {
+        let mut results = Results::default();
+        let mut progress = Progress::new(self.lane.name(), tests.len());
+        let mut left = VecDeque::from(tests);
+        let mut stops = 0;
+        while !left.is_empty() {
+            let Some(stopped) = self.one(&mut left, &mut results, &mut progress)? else { break };
+            // It has not even begun with a test.
+            if !stopped.test {
+                progress.end();
+                return Err(Failure::new(format!("{}: {}", self.lane.name(), stopped.reason)));
+            }
+            stops += 1;
+            if stops == 20 {
+                left.into_iter().for_each(|test| {
+                    let outcome = Outcome::NotRun("the machine stopped too often before".to_owned());
+                    results.add(test, outcome);
+                });
+                break;
+            }
+        }
+        progress.end();
+        Ok(results)
+    }
+
+    /// Boots a machine and follows it to its end. What it answers says why it stopped before its time.
+    fn one(
+        &self,
+        left: &mut VecDeque<String>,
+        results: &mut Results,
+        progress: &mut Progress,
+    ) -> Result<Option<Stopped>> {
+        progress.say("booting");
+        let mut machine = self.boot(left)?;
+        let emulator = self.lane.emulator();
+        let mut running: Option<String> = None;
+        let mut heard = Instant::now();
+        let stopped = loop {
+            // Asked before the events are read: none is lost.
+            let ended = machine.child.try_wait().context(|| "waiting for the machine".to_owned())?;
+            let events = machine.events()?;
+            if !events.is_empty() {
+                heard = Instant::now();
+            }
+            for event in events {
+                match event {
+                    Event::Ready(description) => progress.ready(&description, machine.begin.elapsed()),
+                    Event::Begin(test) => {
+                        progress.begin(&test);
+                        running = Some(test);
+                    }
+                    Event::Fewer(what) => {
+                        results.fewer(format!("{}: {what}", running.as_deref().unwrap_or_default()));
+                    }
+                    Event::End(outcome) => {
+                        if let Some(test) = running.take() {
+                            left.pop_front();
+                            progress.outcome(&test, &outcome);
+                            results.add(test, outcome);
+                        }
+                    }
+                    Event::Done(complaints) => {
+                        complaints.iter().for_each(|line| progress.complaint(line));
+                        machine.end(LAST);
+                        return Ok(None);
+                    }
+                    Event::Broken(reason) => {
+                        progress.end();
+                        return Err(Failure::new(format!("{}: {reason}", self.lane.name())));
+                    }
+                }
+            }
+            if let Some(status) = ended {
+                break format!("the machine ended by itself ({status})");
+            }
+            if heard.elapsed() > emulator.patience() {
+                break format!(
+                    "the machine has hung: it told nothing for {} s",
+                    emulator.patience().as_secs()
+                );
+            }
+            std::thread::sleep(LOOK);
+        };
+        machine.end(Duration::ZERO);
+        let reason = format!("{stopped}\n{}", last_lines(&self.directory.join("console")));
+        let test = running.is_some();
+        if let Some(test) = running {
+            left.pop_front();
+            let outcome = Outcome::Failed(reason.clone());
+            progress.outcome(&test, &outcome);
+            results.add(test, outcome);
+        }
+        Ok(Some(Stopped { reason, test }))
+    }
+
+    /// Starts a machine that is to run these tests.
+    fn boot(&self, tests: &VecDeque<String>) -> Result<Machine> {
+        paths::make_empty(&self.directory)?;
+        let emulator = self.lane.emulator();
+        let initrd = self.directory.join("initrd");
+        let mut files = Initramfs::create(&initrd)?;
+        files.add_file("init", &tender::lane_init()?)?;
+        files.add_directory("stage", self.stage)?;
+        // Images that Linux starts as well name it.
+        let interpreter = Path::new("/lib64/ld-linux-x86-64.so.2");
+        if interpreter.exists() {
+            files.add_file("lib64/ld-linux-x86-64.so.2", interpreter)?;
+        }
+        let mut modules = Vec::new();
+        for (module, parameters) in &self.modules {
+            let file = format!("lane/{}.ko", module.name);
+            files.add(&file, 0o644, &module.contents)?;
+            let file = format!("/{file}");
+            modules.push(lane_init::Module { file, parameters: (*parameters).to_owned() });
+        }
+        let plan = Plan {
+            lane: self.lane.name().to_owned(),
+            modules,
+            stage: "/stage".to_owned(),
+            program: format!("/stage/tests/{}", stage::VM),
+            tests: tests.iter().cloned().collect(),
+            variables: COUNTS.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
+            limit: emulator.limit().as_secs(),
+        };
+        let plan = serde_json::to_vec(&plan).context(|| "the plan".to_owned())?;
+        files.add(lane_init::PLAN.trim_start_matches('/'), 0o644, &plan)?;
+        files.finish()?;
+
+        let size = initrd.metadata().context(|| initrd.display().to_string())?.len();
+        let (directory, memory) = (self.directory.as_path(), emulator.memory(size));
+        for file in ["events", "console"] {
+            paths::write(&directory.join(file), "")?;
+        }
+        let events = directory.join("events");
+        let events = File::open(&events).context(|| events.display().to_string())?;
+        let child = emulator.start(&Boot { directory, kernel: &self.kernel.image, memory })?;
+        Ok(Machine { child, events, rest: Vec::new(), begin: Instant::now() })
+    }
+}
+
+/// Why a machine stopped before its time.
+struct Stopped {
+    reason: String,
+    /// Whether it ran a test.
+    test: bool,
+}
+
+/// A machine that runs. It ends when this is dropped.
+struct Machine {
+    child: Child,
+    events: File,
+    /// The beginning of a line whose end has not come yet.
+    rest: Vec<u8>,
+    begin: Instant,
+}
+
+impl Machine {
+    /// What it has told since this was asked last.
+    fn events(&mut self) -> Result<Vec<Event>> {
+        self.events.read_to_end(&mut self.rest).context(|| "reading the machine's events".to_owned())?;
+        let Some(end) = self.rest.iter().rposition(|&byte| byte == b'\n') else { return Ok(Vec::new()) };
+        let rest = self.rest.split_off(end + 1);
+        let lines = std::mem::replace(&mut self.rest, rest);
+        let lines = lines.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
+        // What is no event was written by somebody else: the firmware, for one.
+        Ok(lines.filter_map(|line| serde_json::from_slice(line).ok()).collect())
+    }
+
+    /// Ends it, if it does not end by itself in this time.
+    fn end(&mut self, time: Duration) {
+        let begin = Instant::now();
+        while begin.elapsed() < time && matches!(self.child.try_wait(), Ok(None)) {
+            std::thread::sleep(LOOK);
+        }
+        // It may have ended meanwhile.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        self.end(Duration::ZERO);
+    }
+}
+
+/// Starts an emulator that ends when this program does. What it writes goes to a file.
+pub(super) fn spawn(command: &mut Command, output: File) -> Result<Child> {
+    // SAFETY: between fork and exec this only sets what happens when the parent ends.
+    unsafe {
+        command.pre_exec(|| match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        });
+    }
+    let name = command.get_program().to_string_lossy().into_owned();
+    let errors = output.try_clone().context(|| name.clone())?;
+    command.stdin(Stdio::null()).stdout(output).stderr(errors).spawn().context(|| name)
+}
+
+/// The last lines of the kernel's console.
+fn last_lines(console: &Path) -> String {
+    let text = std::fs::read(console).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
+    let last = lines.get(lines.len().saturating_sub(15)..).unwrap_or_default();
+    match last {
+        [] => "its kernel said nothing".to_owned(),
+        _ => format!("its kernel's last lines:\n{}", last.join("\n")),
+    }
+}
