@@ -7,13 +7,14 @@
 //! variants/NAME                            hello, linked in other ways
 //! embedding/NAME                           the examples of programs that embed the library
 //! tests/NAME                               the test programs    (only with --stage)
+//! snapshots/NAME                           a snapshot that this machine has taken    (only for lanes)
 //! run-tests                                a script that runs them    (only with --stage)
 //! ```
 
 use crate::guests::{EXAMPLES, Profile, TESTS};
 use crate::paths;
 use crate::shell::{Context, Failure, Result, cargo, line};
-use crate::{tender, variants};
+use crate::{kvm, tender, variants};
 use serde::Deserialize;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -78,9 +79,21 @@ pub(crate) fn vm_tests(directory: &Path) -> Result {
         }
     }
     strip(&directory.join("tests").join(VM))?;
+    snapshot(directory)?;
     let embedding = directory.join("embedding");
     let entries = std::fs::read_dir(&embedding).context(|| embedding.display().to_string())?;
     entries.flatten().try_for_each(|entry| strip(&entry.path()))
+}
+
+/// Takes a snapshot on this machine, where it can, for a test that another runs.
+fn snapshot(directory: &Path) -> Result {
+    let snapshots = directory.join("snapshots");
+    paths::make_empty(&snapshots)?;
+    if kvm::missing().is_some() {
+        return Ok(());
+    }
+    let command = line(directory.join("coracle")).args(["snapshot", "--quiet", "-o"]);
+    command.arg(snapshots.join("handler-echo")).arg(directory.join("examples/release/handler-echo")).run()
 }
 
 /// Takes the debug information out of a program.

@@ -74,7 +74,7 @@ pub(crate) fn raw(port: &File) -> io::Result<()> {
             return Err(io::Error::last_os_error());
         }
         libc::cfmakeraw(&mut settings);
-        libc::cfsetspeed(&mut settings, libc::B115200);
+        settings.c_cflag = settings.c_cflag & !libc::CBAUD | libc::B115200;
         if libc::tcsetattr(port.as_raw_fd(), libc::TCSANOW, &settings) != 0 {
             return Err(io::Error::last_os_error());
         }
