@@ -25,6 +25,7 @@ mod handlers;
 mod invoke;
 mod libos;
 mod many;
+mod old_kernels;
 mod pool;
 mod readme;
 mod reports;
