@@ -1,5 +1,6 @@
 //! The examples: what each prints and how it ends, however it is built.
 
+use crate::lane::beyond_bochs;
 use crate::scratch::Scratch;
 use crate::support::{coracle, example, fed, no_kvm, output, run, stderr, stdout};
 use coracle_hypercall::exit;
@@ -187,6 +188,9 @@ fn handler_echo_gives_back_what_it_was_given() {
 
 #[test]
 fn handler_resize_makes_thumbnails_of_jpeg_and_png() {
+    if beyond_bochs("decodes a photo in minutes") {
+        return;
+    }
     let photo = include_bytes!("../../../examples/handler-resize/picture.jpg");
     each_given("handler-resize", photo, |profile, ended| {
         assert_eq!(ended.status.code(), Some(0), "{profile}: {}", stderr(ended));

@@ -23,6 +23,21 @@ pub(crate) fn times(usual: u32, on_lane: u32) -> u32 {
     on_lane
 }
 
+/// Whether the calling test is beyond any emulated machine: it says then that it does not run.
+#[track_caller]
+pub(crate) fn beyond_emulators(reason: &str) -> bool {
+    let is_lane = std::env::var_os(LANE).is_some();
+    if is_lane {
+        not_run(reason);
+    }
+    is_lane
+}
+
+/// Whether the CPU is QEMU's, which checks less than CPUs do.
+pub(crate) fn is_qemu() -> bool {
+    std::env::var(LANE).is_ok_and(|lane| lane.starts_with("amd-v"))
+}
+
 /// Whether the calling test is beyond the emulator of VT-x, Bochs: it says then that it does not run.
 #[track_caller]
 pub(crate) fn beyond_bochs(reason: &str) -> bool {
