@@ -92,7 +92,7 @@ fn snapshot(directory: &Path) -> Result {
     if kvm::missing().is_some() {
         return Ok(());
     }
-    let command = line(directory.join("coracle")).args(["snapshot", "--quiet", "-o"]);
+    let command = line(directory.join("coracle")).args(["snapshot", "--quiet", "--mem", "8M", "-o"]);
     command.arg(snapshots.join("handler-echo")).arg(directory.join("examples/release/handler-echo")).run()
 }
 

@@ -55,6 +55,7 @@ fn main() {
 fn run(line: &mut Line) -> Result<(), String> {
     let plan = std::fs::read(PLAN).map_err(|reason| format!("{PLAN}: {reason}"))?;
     let plan: Plan = serde_json::from_slice(&plan).map_err(|reason| format!("{PLAN}: {reason}"))?;
+    std::fs::metadata(&plan.program).map_err(|reason| format!("{}: {reason}", plan.program))?;
     machine::load(&plan.modules)?;
     machine::open_kvm_to_its_group()?;
     line.tell(&Event::Ready(machine::description()));

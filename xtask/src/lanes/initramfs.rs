@@ -1,5 +1,6 @@
 //! The file system that a machine boots with: an archive in cpio's "newc" form, as Linux wants it.
 
+use crate::paths;
 use crate::shell::{Context, Result};
 use cpio::newc::{Builder, ModeFileType, trailer};
 use std::collections::BTreeSet;
@@ -18,11 +19,17 @@ pub(super) struct Initramfs {
 }
 
 impl Initramfs {
+    /// An archive behind what the file has already: Linux unpacks one after the other.
+    pub(super) fn append(path: &Path) -> Result<Initramfs> {
+        let file = File::options().append(true).create(true).open(path);
+        let file = BufWriter::new(file.context(|| path.display().to_string())?);
+        Ok(Initramfs { file: Some(file), directories: BTreeSet::new(), entries: 0 })
+    }
+
     /// An archive with what every machine has.
     pub(super) fn create(path: &Path) -> Result<Initramfs> {
-        let file = File::create(path).context(|| path.display().to_string())?;
-        let mut archive =
-            Initramfs { file: Some(BufWriter::new(file)), directories: BTreeSet::new(), entries: 0 };
+        paths::write(path, "")?;
+        let mut archive = Initramfs::append(path)?;
         let etc = [
             ("etc/passwd", "root:x:0:0:root:/tmp:/bin/sh\nnobody:x:65534:65534:nobody:/tmp:/bin/sh\n"),
             ("etc/group", "root:x:0:\nkvm:x:0:\nnogroup:x:65534:\n"),

@@ -26,9 +26,10 @@ mod qemu;
 mod watch;
 
 use crate::results::Results;
-use crate::shell::{Failure, Result, line};
+use crate::shell::{Context, Failure, Result, line};
 use crate::{paths, stage};
 use std::ffi::OsString;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::sync::Once;
@@ -54,7 +55,7 @@ pub(crate) const ALL: [Lane; 4] = [Lane::AmdV, Lane::AmdVShadow, Lane::VtX, Lane
 /// times as long.
 const COUNTS: [(&str, &str); 4] = [
     ("CORACLE_FUZZ_CALLS", "500"),
-    ("CORACLE_PORTS", "20"),
+    ("CORACLE_PORTS", "8"),
     ("CORACLE_SOAK_SECONDS", "1"),
     ("CORACLE_POOL_CALLS", "200"),
 ];
@@ -118,6 +119,8 @@ impl Lane {
             return Err(Failure::new(missing));
         }
         let directory = paths::target().join("lanes");
+        paths::make(&directory)?;
+        let lock = lock(&directory.join("lock"))?;
         let kernel = debian::kernel(&directory.join("kernel"))?;
         let stage = staged(&directory)?;
         let tests = chosen(&stage, arguments)?;
@@ -125,18 +128,15 @@ impl Lane {
             return Err(Failure::new("no test has such a name"));
         }
         let (module, parameters) = self.module();
-        let modules = modules::load_order(&kernel, &["kvm", module])?;
         let with_parameters = |found: modules::Module| {
             let parameters = if found.name == module { parameters } else { "" };
             (found, parameters)
         };
-        let run = watch::Run {
-            lane: self,
-            kernel: &kernel,
-            modules: modules.into_iter().map(with_parameters).collect(),
-            stage: &stage,
-            directory: paths::target().join("lanes").join(self.name()),
-        };
+        let modules = modules::load_order(&kernel, &["kvm", module])?;
+        let modules: Vec<_> = modules.into_iter().map(with_parameters).collect();
+        let run = watch::Run::prepare(self, &kernel, &modules, &stage, directory.join(self.name()))?;
+        // Machines of several lanes may run at once.
+        drop(lock);
         let counts: Vec<String> = COUNTS.iter().map(|(name, count)| format!("{name}={count}")).collect();
         eprintln!("{}: scaled down: {}", self.name(), counts.join(" "));
         run.all(tests)
@@ -177,6 +177,13 @@ impl Emulator {
             Emulator::Bochs => bochs::start(boot),
         }
     }
+}
+
+/// Keeps others from preparing lanes at the same time, for as long as the answer is open.
+fn lock(file: &Path) -> Result<File> {
+    let lock = File::create(file).context(|| file.display().to_string())?;
+    lock.lock().context(|| format!("locking {}", file.display()))?;
+    Ok(lock)
 }
 
 /// The directory of all programs that tests need. They are built for the first lane that asks.

@@ -27,19 +27,50 @@ const LOOK: Duration = Duration::from_millis(50);
 /// How long a machine that has told everything may take to switch itself off.
 const LAST: Duration = Duration::from_secs(5);
 
+/// The file system that all machines of a run boot with, but for the plan.
+const FILES: &str = "files";
+
 /// What all machines of a run have in common.
-pub(super) struct Run<'a> {
-    pub(super) lane: Lane,
-    pub(super) kernel: &'a Kernel,
-    /// With their parameters, in the order in which they load.
-    pub(super) modules: Vec<(Module, &'static str)>,
-    /// The directory of programs.
-    pub(super) stage: &'a Path,
+pub(super) struct Run {
+    lane: Lane,
+    /// The kernel's image.
+    kernel: PathBuf,
+    /// The modules, in the order in which they load.
+    modules: Vec<lane_init::Module>,
     /// Where this lane's files lie.
-    pub(super) directory: PathBuf,
+    directory: PathBuf,
 }
 
-impl Run<'_> {
+impl Run {
+    /// Prepares machines with this kernel, these modules and their parameters, and these programs, which
+    /// are not needed any more after this.
+    pub(super) fn prepare(
+        lane: Lane,
+        kernel: &Kernel,
+        modules: &[(Module, &str)],
+        stage: &Path,
+        directory: PathBuf,
+    ) -> Result<Run> {
+        paths::make_empty(&directory)?;
+        let mut files = Initramfs::create(&directory.join(FILES))?;
+        files.add_file("init", &tender::lane_init()?)?;
+        files.add_directory("stage", stage)?;
+        // Images that Linux starts as well name it.
+        let interpreter = Path::new("/lib64/ld-linux-x86-64.so.2");
+        if interpreter.exists() {
+            files.add_file("lib64/ld-linux-x86-64.so.2", interpreter)?;
+        }
+        let mut loaded = Vec::new();
+        for (module, parameters) in modules {
+            let file = format!("lane/{}.ko", module.name);
+            files.add(&file, 0o644, &module.contents)?;
+            let (file, parameters) = (format!("/{file}"), (*parameters).to_owned());
+            loaded.push(lane_init::Module { file, parameters });
+        }
+        files.finish()?;
+        Ok(Run { lane, kernel: kernel.image.clone(), modules: loaded, directory })
+    }
+
     /// Runs all these tests.
     pub(super) fn all(&self, tests: Vec<String>) -> Result<Results> {
         let mut results = Results::default();
@@ -138,27 +169,14 @@ impl Run<'_> {
 
     /// Starts a machine that is to run these tests.
     fn boot(&self, tests: &VecDeque<String>) -> Result<Machine> {
-        paths::make_empty(&self.directory)?;
         let emulator = self.lane.emulator();
-        let initrd = self.directory.join("initrd");
-        let mut files = Initramfs::create(&initrd)?;
-        files.add_file("init", &tender::lane_init()?)?;
-        files.add_directory("stage", self.stage)?;
-        // Images that Linux starts as well name it.
-        let interpreter = Path::new("/lib64/ld-linux-x86-64.so.2");
-        if interpreter.exists() {
-            files.add_file("lib64/ld-linux-x86-64.so.2", interpreter)?;
-        }
-        let mut modules = Vec::new();
-        for (module, parameters) in &self.modules {
-            let file = format!("lane/{}.ko", module.name);
-            files.add(&file, 0o644, &module.contents)?;
-            let file = format!("/{file}");
-            modules.push(lane_init::Module { file, parameters: (*parameters).to_owned() });
-        }
+        let directory = self.directory.as_path();
+        let initrd = directory.join("initrd");
+        paths::copy(&directory.join(FILES), &initrd)?;
+        let mut files = Initramfs::append(&initrd)?;
         let plan = Plan {
             lane: self.lane.name().to_owned(),
-            modules,
+            modules: self.modules.clone(),
             stage: "/stage".to_owned(),
             program: format!("/stage/tests/{}", stage::VM),
             tests: tests.iter().cloned().collect(),
@@ -170,13 +188,13 @@ impl Run<'_> {
         files.finish()?;
 
         let size = initrd.metadata().context(|| initrd.display().to_string())?.len();
-        let (directory, memory) = (self.directory.as_path(), emulator.memory(size));
+        let memory = emulator.memory(size);
         for file in ["events", "console"] {
             paths::write(&directory.join(file), "")?;
         }
         let events = directory.join("events");
         let events = File::open(&events).context(|| events.display().to_string())?;
-        let child = emulator.start(&Boot { directory, kernel: &self.kernel.image, memory })?;
+        let child = emulator.start(&Boot { directory, kernel: &self.kernel, memory })?;
         Ok(Machine { child, events, rest: Vec::new(), begin: Instant::now() })
     }
 }
