@@ -3,6 +3,7 @@
 
 use crate::not_run::not_run;
 use std::io::Write;
+use std::time::Duration;
 
 /// Names the lane.
 const LANE: &str = "CORACLE_TEST_LANE";
@@ -21,6 +22,11 @@ pub(crate) fn times(usual: u32, on_lane: u32) -> u32 {
         written.expect("the file that CORACLE_FEWER_LOG names can be written");
     }
     on_lane
+}
+
+/// How late something may be: a lane may take twenty times as long.
+pub(crate) fn delay(usual: Duration) -> Duration {
+    if std::env::var_os(LANE).is_some() { usual * 20 } else { usual }
 }
 
 /// Whether the calling test is beyond any emulated machine: it says then that it does not run.

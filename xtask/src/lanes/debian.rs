@@ -65,7 +65,9 @@ fn download(directory: &Path) -> Result<PathBuf> {
     if programs::find("apt-get").is_none() || programs::find("apt-cache").is_none() {
         return Err(unable("there is no apt here to bring Debian's kernel"));
     }
-    let depends = line("apt-cache").args(["depends", "--important", NEWEST]).quiet_output()?;
+    let depends = line("apt-cache").args(["depends", "--important", NEWEST]).quiet_output();
+    // What it does not know is an error or an empty answer.
+    let depends = depends.unwrap_or_default();
     let depends = String::from_utf8_lossy(&depends);
     let package = depends.lines().find_map(|line| line.trim().strip_prefix("Depends: linux-image-"));
     let Some(version) = package else {
@@ -73,7 +75,10 @@ fn download(directory: &Path) -> Result<PathBuf> {
     };
     // For root, apt would become another user, who may not write here.
     let apt = line("apt-get").args(["--quiet", "--quiet", "-o", "APT::Sandbox::User=root", "download"]);
-    apt.arg(format!("linux-image-{version}")).within(directory).run()?;
+    let download = apt.arg(format!("linux-image-{version}")).within(directory).run();
+    download.map_err(|failure| {
+        unable(&format!("{failure} (lists that are too old name a kernel that is gone: apt-get update)"))
+    })?;
     let entries = std::fs::read_dir(directory).context(|| directory.display().to_string())?;
     let mut files = entries.flatten().map(|entry| entry.path());
     let package = files.find(|path| path.extension().is_some_and(|extension| extension == "deb"));

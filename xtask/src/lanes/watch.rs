@@ -24,6 +24,9 @@ use std::time::{Duration, Instant};
 /// How often events are looked for.
 const LOOK: Duration = Duration::from_millis(50);
 
+/// How many times as long as it may work in silence, a machine may be silent.
+const IDLE: u32 = 5;
+
 /// How long a machine that has told everything may take to switch itself off.
 const LAST: Duration = Duration::from_secs(5);
 
@@ -108,13 +111,13 @@ impl Run {
         let mut machine = self.boot(left)?;
         let emulator = self.lane.emulator();
         let mut running: Option<String> = None;
-        let mut heard = Instant::now();
+        let mut heard = (Instant::now(), machine.used());
         let stopped = loop {
             // Asked before the events are read: none is lost.
             let ended = machine.child.try_wait().context(|| "waiting for the machine".to_owned())?;
             let events = machine.events()?;
             if !events.is_empty() {
-                heard = Instant::now();
+                heard = (Instant::now(), machine.used());
             }
             for event in events {
                 match event {
@@ -147,10 +150,11 @@ impl Run {
             if let Some(status) = ended {
                 break format!("the machine ended by itself ({status})");
             }
-            if heard.elapsed() > emulator.patience() {
+            let (silent, used) = (heard.0.elapsed(), machine.used().saturating_sub(heard.1));
+            if used > emulator.patience() || silent > emulator.patience() * IDLE {
+                let [used, silent] = [used, silent].map(|time| time.as_secs());
                 break format!(
-                    "the machine has hung: it told nothing for {} s",
-                    emulator.patience().as_secs()
+                    "the machine has hung: it told nothing for {silent} s, {used} s of them at work"
                 );
             }
             std::thread::sleep(LOOK);
@@ -225,6 +229,17 @@ impl Machine {
         let lines = lines.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
         // What is no event was written by somebody else: the firmware, for one.
         Ok(lines.filter_map(|line| serde_json::from_slice(line).ok()).collect())
+    }
+
+    /// How much time of this machine's CPU it has used.
+    fn used(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
+        // Behind the name, which may hold anything: user and system time are the 12th and 13th.
+        let numbers = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11);
+        let ticks: u64 = numbers.take(2).filter_map(|number| number.parse::<u64>().ok()).sum();
+        // SAFETY: the call takes no pointer.
+        let in_a_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
+        Duration::from_millis(ticks * 1000 / u64::try_from(in_a_second).unwrap_or(100).max(1))
     }
 
     /// Ends it, if it does not end by itself in this time.
