@@ -1,6 +1,7 @@
 //! Cancelling: a future that is dropped ends its call.
 
 use super::{NONE, pool_of, text, wait_until};
+use crate::lane::times;
 use crate::support::no_kvm;
 use coracle_tender::calls::Abort;
 use coracle_tender::pool::{Begun, Limits, Sink, Source};
@@ -128,7 +129,8 @@ fn a_future_may_be_dropped_at_any_moment() {
     }
     let pool = pool_of(2);
     let mut ended = 0;
-    for pause in 0..300_u32 {
+    let calls = times(300, 60);
+    for pause in 0..calls {
         let call = pool.call_async(b"echo", NONE);
         for _ in 0..pause * 20 {
             std::hint::spin_loop();
@@ -143,6 +145,7 @@ fn a_future_may_be_dropped_at_any_moment() {
     }
     wait_until(|| {
         let metrics = pool.metrics();
-        metrics.answered + metrics.cancelled == 300 && metrics.overruns + metrics.host_failures == ended
+        metrics.answered + metrics.cancelled == u64::from(calls)
+            && metrics.overruns + metrics.host_failures == ended
     });
 }
