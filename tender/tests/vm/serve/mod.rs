@@ -4,6 +4,7 @@ mod client;
 mod connections;
 
 mod answers;
+mod http2;
 mod limits;
 mod misbehaviour;
 mod settings;
