@@ -4,6 +4,7 @@
 //! that the variable `CORACLE_TEST_DIR` names, laid out as [`crate::stage`] says.
 
 use crate::lanes::{self, Lane};
+use crate::not_run::shout;
 use crate::results::{Column, Results, table};
 use crate::shell::{Failure, Result};
 use crate::{here, stage};
@@ -42,6 +43,8 @@ pub(crate) fn test(arguments: &Arguments) -> Result {
 pub(crate) struct Report {
     columns: Vec<Column>,
     lanes: Vec<Lane>,
+    /// What was to run and did not.
+    not_run: Vec<String>,
     /// What went wrong, in the order in which it did.
     failures: Vec<String>,
 }
@@ -70,8 +73,7 @@ impl Report {
             Ok(results) => self.failures.push(format!("{}: {} failed", lane.name(), results.failed().len())),
             Err(reason) => self.failures.push(format!("{} did not run: {reason}", lane.name())),
         }
-        self.lanes.push(lane);
-        self.column(lane.name(), results);
+        self.lane(lane, results);
         self
     }
 
@@ -80,11 +82,19 @@ impl Report {
         match lane.missing() {
             None => self.on(lane, arguments),
             Some(reason) => {
-                self.lanes.push(lane);
-                self.column(lane.name(), Err(reason));
+                self.lane(lane, Err(reason));
                 self
             }
         }
+    }
+
+    fn lane(&mut self, lane: Lane, results: std::result::Result<Results, String>) {
+        if let Err(reason) = &results {
+            let line = reason.lines().next().unwrap_or_default();
+            self.not_run.push(format!("NOT RUN: {}: {line}", lane.name()));
+        }
+        self.lanes.push(lane);
+        self.column(lane.name(), results);
     }
 
     fn column(&mut self, name: &'static str, results: std::result::Result<Results, String>) {
@@ -100,6 +110,9 @@ impl Report {
             }
         }
         eprint!("{}", table(&self.columns));
+        if !self.not_run.is_empty() {
+            shout(&self.not_run);
+        }
         match self.failures.as_slice() {
             [] => Ok(()),
             failures => Err(Failure::new(failures.join("\nxtask: "))),

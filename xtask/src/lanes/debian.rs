@@ -40,6 +40,9 @@ pub(super) fn kernel(directory: &Path) -> Result<Kernel> {
     if std::fs::read_to_string(&from).is_ok_and(|before| before == source) {
         return find(directory);
     }
+    if let Some(package) = given.as_ref().filter(|package| !package.is_file()) {
+        return Err(Failure::new(format!("{PACKAGE} names {}, which is no file", package.display())));
+    }
     paths::make_empty(directory)?;
     let package = match given {
         Some(package) => package,

@@ -71,7 +71,9 @@ impl Run {
             loaded.push(lane_init::Module { file, parameters });
         }
         files.finish()?;
-        Ok(Run { lane, kernel: kernel.image.clone(), modules: loaded, directory })
+        let image = directory.join("kernel");
+        paths::copy(&kernel.image, &image)?;
+        Ok(Run { lane, kernel: image, modules: loaded, directory })
     }
 
     /// Runs all these tests.
