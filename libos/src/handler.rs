@@ -96,7 +96,7 @@ fn reserve(bytes: &mut Vec<u8>, more: usize) {
     if bytes.try_reserve_exact(more).is_err() {
         let length = bytes.len().saturating_add(more);
         fail(&format_args!(
-            "the input does not fit into the memory that this machine was given: {length} bytes"
+            "the input does not fit into memory: {length} bytes are more than this machine has left"
         ));
     }
 }
