@@ -95,7 +95,9 @@ pub(crate) fn collect(held: &[u8], left: Option<u64>) -> Result<Vec<u8>, CallErr
 fn reserve(bytes: &mut Vec<u8>, more: usize) {
     if bytes.try_reserve_exact(more).is_err() {
         let length = bytes.len().saturating_add(more);
-        fail(&format_args!("the input does not fit into memory: {length} bytes; see `--mem`"));
+        fail(&format_args!(
+            "the input does not fit into memory: {length} bytes are more than this machine has left"
+        ));
     }
 }
 

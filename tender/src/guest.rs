@@ -10,6 +10,9 @@ use coracle_hypercall::error::CallError;
 use coracle_hypercall::memory::{GuestAddress, GuestSlice, Rights};
 use zerocopy::FromBytes;
 
+/// How many bytes are copied before it is looked whether to go on.
+pub(crate) const PIECE: usize = 256 << 10;
+
 /// The memory of a stopped guest as the guest itself would see it.
 #[derive(Debug, Clone, Copy)]
 pub struct Guest<'a> {
@@ -94,6 +97,26 @@ impl<'a> Guest<'a> {
             rest = after;
             self.memory.write(run.physical, part).map_err(|_| CallError::BadAddress)
         })
+    }
+
+    /// The same piece by piece, as long as `go_on` says so before each further one. Says whether it did.
+    pub(crate) fn write_while(
+        &self,
+        address: GuestAddress,
+        bytes: &[u8],
+        go_on: impl Fn() -> bool,
+    ) -> Result<bool, CallError> {
+        let slice = GuestSlice { address, length: bytes.len() as u64 };
+        self.runs(slice, Access::Write, |_| Ok(()))?;
+        let mut address = address;
+        for (number, piece) in bytes.chunks(PIECE).enumerate() {
+            if number > 0 && !go_on() {
+                return Ok(false);
+            }
+            self.write(address, piece)?;
+            address.0 += piece.len() as u64;
+        }
+        Ok(true)
     }
 
     /// Copies a structure of the contract from the guest.

@@ -1,5 +1,6 @@
 //! Whether this machine can run a VM.
 
+use crate::not_run::shout;
 use std::fs::OpenOptions;
 use std::os::fd::AsRawFd;
 
@@ -30,11 +31,5 @@ pub(crate) fn warn_if_missing() {
         format!("({reason})"),
         "`coracle doctor` says what is missing and how to mend it.".to_owned(),
     ];
-    let width = lines.iter().map(|line| line.chars().count()).max().unwrap_or(0);
-    let bar = "!".repeat(width + 8);
-    eprintln!("\n{bar}");
-    for line in lines {
-        eprintln!("!!  {line:width$}  !!");
-    }
-    eprintln!("{bar}\n");
+    shout(&lines);
 }

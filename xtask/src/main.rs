@@ -9,12 +9,15 @@ mod dist;
 #[cfg(test)]
 mod documents;
 mod guests;
+mod here;
 mod kvm;
+mod lanes;
 mod licences;
 mod metadata;
 mod nightly;
 mod not_run;
 mod paths;
+mod results;
 mod run;
 mod shell;
 mod stage;
@@ -44,7 +47,7 @@ enum Task {
     /// Measure, each number beside its yardstick
     Bench(bench::Arguments),
     /// What CI runs: format, lints, docs, licences, a short bench, tests
-    Ci,
+    Ci(ci::Arguments),
     /// The long runs: all tests with full counts, then the whole bench
     Nightly,
     /// The `coracle` command to give away, in target/dist
@@ -57,7 +60,7 @@ fn main() -> ExitCode {
         Task::Build => build::build(),
         Task::Test(arguments) => test::test(&arguments),
         Task::Bench(arguments) => bench::bench(&arguments),
-        Task::Ci => ci::ci(),
+        Task::Ci(arguments) => ci::ci(&arguments),
         Task::Nightly => nightly::nightly(),
         Task::Dist => dist::dist(),
     };

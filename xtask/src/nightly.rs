@@ -1,7 +1,7 @@
 //! `cargo xtask nightly`: the long runs.
 
 use crate::shell::Result;
-use crate::{bench, test};
+use crate::{bench, lanes, test};
 use std::ffi::OsString;
 
 /// How often and how long tests try, where CI tries less. SPECIFICATION.md names these numbers.
@@ -19,6 +19,7 @@ const FULL_COUNTS: &[(&str, &str)] = &[
 ];
 
 pub(crate) fn nightly() -> Result {
-    test::run(FULL_COUNTS, &["--", "--include-ignored"].map(OsString::from))?;
+    let report = test::Report::default().here(FULL_COUNTS, &["--", "--include-ignored"].map(OsString::from));
+    lanes::ALL.into_iter().fold(report, |report, lane| report.on_if_installed(lane, &[])).end()?;
     bench::bench(&bench::Arguments::full())
 }

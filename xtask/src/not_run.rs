@@ -19,6 +19,24 @@ pub(crate) fn summarise(log: &Path) -> Result {
     Ok(())
 }
 
+/// The tests that did not run, with their reasons.
+pub(crate) fn all(log: &Path) -> Result<BTreeMap<String, String>> {
+    let lines = std::fs::read_to_string(log).context(|| log.display().to_string())?;
+    let lines = lines.lines().filter_map(|line| line.split_once('\t'));
+    Ok(lines.map(|(test, reason)| (test.to_owned(), reason.to_owned())).collect())
+}
+
+/// Shows lines in a way that nobody can miss.
+pub(crate) fn shout(lines: &[String]) {
+    let width = lines.iter().map(|line| line.chars().count()).max().unwrap_or(0);
+    let bar = "!".repeat(width + 8);
+    eprintln!("\n{bar}");
+    for line in lines {
+        eprintln!("!!  {line:width$}  !!");
+    }
+    eprintln!("{bar}\n");
+}
+
 /// A line for each reason with the number of tests that gave it.
 fn summary(lines: &str) -> String {
     let tests: BTreeSet<&str> = lines.lines().collect();

@@ -1,8 +1,9 @@
 //! Commands that are shown before they run.
 
 use std::ffi::{OsStr, OsString};
+use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// What went wrong, as a sentence for the person at the terminal.
@@ -41,6 +42,8 @@ pub(crate) struct Line {
     program: OsString,
     arguments: Vec<OsString>,
     environment: Vec<(String, OsString)>,
+    /// Where it runs, if not at the root of the repository.
+    directory: Option<PathBuf>,
 }
 
 /// A cargo command. It is the cargo that runs this task.
@@ -50,7 +53,12 @@ pub(crate) fn cargo(subcommand: &str) -> Line {
 
 /// A command by the name of its program.
 pub(crate) fn line(program: impl AsRef<OsStr>) -> Line {
-    Line { program: program.as_ref().to_owned(), arguments: Vec::new(), environment: Vec::new() }
+    Line {
+        program: program.as_ref().to_owned(),
+        arguments: Vec::new(),
+        environment: Vec::new(),
+        directory: None,
+    }
 }
 
 impl Line {
@@ -69,10 +77,33 @@ impl Line {
         self
     }
 
+    /// Runs it in another directory than the root of the repository.
+    pub(crate) fn within(mut self, directory: &Path) -> Line {
+        self.directory = Some(directory.to_owned());
+        self
+    }
+
     /// Shows the command and runs it; a status other than 0 is a failure.
     pub(crate) fn run(&self) -> Result {
         self.show();
         let status = self.command().status().context(|| self.name())?;
+        if status.success() { Ok(()) } else { Err(Failure(format!("{}: {status}", self.name()))) }
+    }
+
+    /// The same, with all that it writes given away line by line.
+    pub(crate) fn run_watched(&self, mut watch: impl FnMut(&[u8])) -> Result {
+        self.show();
+        let (reader, writer) = std::io::pipe().context(|| self.name())?;
+        let errors = writer.try_clone().context(|| self.name())?;
+        // The command is dropped, and with it our ends of the pipe.
+        let mut child = self.command().stdout(writer).stderr(errors).spawn().context(|| self.name())?;
+        let mut reader = BufReader::new(reader);
+        let mut line = Vec::new();
+        while reader.read_until(b'\n', &mut line).context(|| self.name())? != 0 {
+            watch(&line);
+            line.clear();
+        }
+        let status = child.wait().context(|| self.name())?;
         if status.success() { Ok(()) } else { Err(Failure(format!("{}: {status}", self.name()))) }
     }
 
@@ -109,7 +140,7 @@ impl Line {
             self.program.clone()
         };
         let mut command = Command::new(program);
-        command.args(&self.arguments).current_dir(crate::paths::root());
+        command.args(&self.arguments).current_dir(self.directory.as_deref().unwrap_or(crate::paths::root()));
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }

@@ -7,13 +7,14 @@
 //! variants/NAME                            hello, linked in other ways
 //! embedding/NAME                           the examples of programs that embed the library
 //! tests/NAME                               the test programs    (only with --stage)
+//! snapshots/NAME                           a snapshot that this machine has taken    (only for lanes)
 //! run-tests                                a script that runs them    (only with --stage)
 //! ```
 
 use crate::guests::{EXAMPLES, Profile, TESTS};
 use crate::paths;
-use crate::shell::{Context, Failure, Result, cargo};
-use crate::{tender, variants};
+use crate::shell::{Context, Failure, Result, cargo, line};
+use crate::{kvm, tender, variants};
 use serde::Deserialize;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -51,7 +52,7 @@ pub(crate) fn everything(directory: &Path) -> Result {
         }
     }
     images(&directory)?;
-    for (name, program) in test_programs()? {
+    for (name, program) in test_programs(&[])? {
         paths::copy(&program, &directory.join("tests").join(name))?;
     }
     let script = directory.join("run-tests");
@@ -61,6 +62,43 @@ pub(crate) fn everything(directory: &Path) -> Result {
 
     println!("{} is ready: carry it to a machine and start run-tests there", directory.display());
     Ok(())
+}
+
+/// The program whose tests boot VMs, in `tests/`.
+pub(crate) const VM: &str = "tender-vm";
+
+/// Lays out what the tests need that boot VMs, and these, for an emulated machine: without the parts that
+/// they do not use, since all of it is held in memory there, twice.
+pub(crate) fn vm_tests(directory: &Path) -> Result {
+    images(directory)?;
+    let debug = directory.join("guests/debug");
+    std::fs::remove_dir_all(&debug).context(|| debug.display().to_string())?;
+    for (name, program) in test_programs(&["--test", "vm"])? {
+        if name == VM {
+            paths::copy(&program, &directory.join("tests").join(name))?;
+        }
+    }
+    strip(&directory.join("tests").join(VM))?;
+    snapshot(directory)?;
+    let embedding = directory.join("embedding");
+    let entries = std::fs::read_dir(&embedding).context(|| embedding.display().to_string())?;
+    entries.flatten().try_for_each(|entry| strip(&entry.path()))
+}
+
+/// Takes a snapshot on this machine, where it can, for a test that another runs.
+fn snapshot(directory: &Path) -> Result {
+    let snapshots = directory.join("snapshots");
+    paths::make_empty(&snapshots)?;
+    if kvm::missing().is_some() {
+        return Ok(());
+    }
+    let command = line(directory.join("coracle")).args(["snapshot", "--quiet", "--mem", "8M", "-o"]);
+    command.arg(snapshots.join("handler-echo")).arg(directory.join("examples/release/handler-echo")).run()
+}
+
+/// Takes the debug information out of a program.
+fn strip(program: &Path) -> Result {
+    line("strip").arg("--strip-debug").arg(program).run()
 }
 
 /// A line of cargo's report, as far as it is of interest.
@@ -81,8 +119,8 @@ struct BuildProfile {
 
 /// Builds all test programs and returns them by name. Those of procedural macros stay behind: they
 /// are linked with the compiler's own libraries.
-fn test_programs() -> Result<Vec<(String, PathBuf)>> {
-    let build = tender::statically(cargo("test").args(["--workspace", "--no-run"]));
+fn test_programs(options: &[&str]) -> Result<Vec<(String, PathBuf)>> {
+    let build = tender::statically(cargo("test").args(["--workspace", "--no-run"]).args(options));
     let report = build.arg("--message-format=json-render-diagnostics").output()?;
     let mut programs = Vec::new();
     for line in report.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {

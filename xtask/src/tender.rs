@@ -29,6 +29,12 @@ pub(crate) fn embedding(directory: &Path) -> Result {
     EMBEDDING.iter().try_for_each(|name| paths::copy(&built.join(name), &directory.join(name)))
 }
 
+/// Builds the first program of a lane's machine and returns where it is.
+pub(crate) fn lane_init() -> Result<PathBuf> {
+    statically(cargo("build").args(["--quiet", "--release", "--package", "lane-init"])).run()?;
+    Ok(paths::target().join(TARGET).join("release/lane-init"))
+}
+
 /// The server that `coracle serve` executes, which is built and lies with it.
 pub(crate) fn server(coracle: &Path) -> PathBuf {
     coracle.with_file_name("coracle-serve")

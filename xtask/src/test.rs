@@ -1,24 +1,28 @@
-//! `cargo xtask test`: build everything that tests need, then run them.
+//! `cargo xtask test`: build everything that tests need, then run them: here, or on a lane.
 //!
 //! Tests start built programs and never call cargo. All that they start lies in the directory
 //! that the variable `CORACLE_TEST_DIR` names, laid out as [`crate::stage`] says.
 
-use crate::shell::{Result, cargo};
-use crate::{kvm, not_run, paths, stage};
+use crate::lanes::{self, Lane};
+use crate::not_run::shout;
+use crate::results::{Column, Results, table};
+use crate::shell::{Failure, Result};
+use crate::{here, stage};
 use std::ffi::OsString;
 use std::path::PathBuf;
-
-/// Names the directory of the programs that tests start.
-const TEST_DIR: &str = "CORACLE_TEST_DIR";
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// Run nothing; put the tests and all that they start into DIR, with a script `run-tests`, to
     /// be carried to another machine
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", conflicts_with = "on")]
     stage: Option<PathBuf>,
+    /// Run the tests that boot VMs on an emulated machine instead, which has another KVM; may be
+    /// given several times
+    #[arg(long, value_name = "LANE")]
+    on: Vec<Lane>,
     /// For `cargo test`: names of tests, options, and after another `--` options of the test
-    /// programs
+    /// programs. With --on: names of tests and options of the test program, such as `--skip NAME`
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<OsString>,
 }
@@ -26,26 +30,92 @@ pub(crate) struct Arguments {
 pub(crate) fn test(arguments: &Arguments) -> Result {
     match &arguments.stage {
         Some(directory) => stage::everything(directory),
-        None => run(&[], &arguments.arguments),
+        None if arguments.on.is_empty() => Report::default().here(&[], &arguments.arguments).end(),
+        None => {
+            let run = |report: Report, lane: &Lane| report.on(*lane, &arguments.arguments);
+            arguments.on.iter().fold(Report::default(), run).end()
+        }
     }
 }
 
-/// Builds what tests need and runs them with more variables and arguments for cargo.
-pub(crate) fn run(variables: &[(&str, &str)], arguments: &[OsString]) -> Result {
-    kvm::warn_if_missing();
-    let directory = paths::target().join("test-images");
-    stage::images(&directory)?;
-    let log = paths::target().join("tests-not-run");
-    not_run::begin(&log)?;
+/// The results of several lanes.
+#[derive(Default)]
+pub(crate) struct Report {
+    columns: Vec<Column>,
+    lanes: Vec<Lane>,
+    /// What was to run and did not.
+    not_run: Vec<String>,
+    /// What went wrong, in the order in which it did.
+    failures: Vec<String>,
+}
 
-    // The libos has no tests of its own, and Cargo would build it as one when names of tests are given.
-    let mut test = cargo("test").args(["--workspace", "--exclude", "coracle"]);
-    test = test.env(TEST_DIR, &directory).env(not_run::LOG, &log);
-    for (name, value) in variables {
-        test = test.env(name, value);
+impl Report {
+    /// Runs all tests on this machine.
+    pub(crate) fn here(mut self, variables: &[(&str, &str)], arguments: &[OsString]) -> Report {
+        match here::run(variables, arguments) {
+            Ok((results, passed)) => {
+                self.failures.extend(passed.err().map(|failure| failure.to_string()));
+                self.column("kvm here", Ok(results));
+            }
+            Err(failure) => {
+                self.failures.push(failure.to_string());
+                self.column("kvm here", Err(failure.to_string()));
+            }
+        }
+        self
     }
-    let result = test.args(arguments).run();
-    kvm::warn_if_missing();
-    not_run::summarise(&log)?;
-    result
+
+    /// Runs tests on a lane that was asked for: it has to run.
+    pub(crate) fn on(mut self, lane: Lane, arguments: &[OsString]) -> Report {
+        let results = lane.run(arguments).map_err(|failure| failure.to_string());
+        match &results {
+            Ok(results) if results.failed().is_empty() => {}
+            Ok(results) => self.failures.push(format!("{}: {} failed", lane.name(), results.failed().len())),
+            Err(reason) => self.failures.push(format!("{} did not run: {reason}", lane.name())),
+        }
+        self.lane(lane, results);
+        self
+    }
+
+    /// Runs tests on a lane where this machine has what it needs.
+    pub(crate) fn on_if_installed(mut self, lane: Lane, arguments: &[OsString]) -> Report {
+        match lane.missing() {
+            None => self.on(lane, arguments),
+            Some(reason) => {
+                self.lane(lane, Err(reason));
+                self
+            }
+        }
+    }
+
+    fn lane(&mut self, lane: Lane, results: std::result::Result<Results, String>) {
+        if let Err(reason) = &results {
+            let line = reason.lines().next().unwrap_or_default();
+            self.not_run.push(format!("NOT RUN: {}: {line}", lane.name()));
+        }
+        self.lanes.push(lane);
+        self.column(lane.name(), results);
+    }
+
+    fn column(&mut self, name: &'static str, results: std::result::Result<Results, String>) {
+        self.columns.push(Column::new(name, results));
+    }
+
+    /// Shows the table.
+    pub(crate) fn end(mut self) -> Result {
+        for lane in lanes::ALL {
+            if !self.lanes.contains(&lane) {
+                let name = lane.name();
+                self.column(name, Err(format!("not asked for (cargo xtask test --on {name})")));
+            }
+        }
+        eprint!("{}", table(&self.columns));
+        if !self.not_run.is_empty() {
+            shout(&self.not_run);
+        }
+        match self.failures.as_slice() {
+            [] => Ok(()),
+            failures => Err(Failure::new(failures.join("\nxtask: "))),
+        }
+    }
 }

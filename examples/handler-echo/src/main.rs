@@ -3,6 +3,8 @@
 //! ```console
 //! $ echo Hello | cargo run --release
 //! Hello
+//! $ echo Hello | coracle invoke target/release/handler-echo --input -
+//! Hello
 //! ```
 #![no_std]
 #![no_main]

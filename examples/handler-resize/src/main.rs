@@ -3,6 +3,7 @@
 //!
 //! ```console
 //! $ cargo run --release < picture.jpg > thumbnail.png
+//! $ coracle invoke target/release/handler-resize --input picture.jpg -- 256 > larger.png
 //! ```
 #![no_std]
 #![no_main]

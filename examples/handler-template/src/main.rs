@@ -7,6 +7,11 @@
 //! <title>Boats</title>
 //! <h1>Boats</h1>
 //! <p><b>Coracle</b>: 120</p>
+//! $ echo '{"title": "Oars", "items": []}' | coracle invoke target/release/handler-template --input -
+//! <!doctype html>
+//! <title>Oars</title>
+//! <h1>Oars</h1>
+//! <p>Nothing here today.</p>
 //! ```
 #![no_std]
 #![no_main]

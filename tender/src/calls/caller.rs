@@ -40,7 +40,12 @@ pub trait Caller {
 
     /// Calls a function of the host: its result, or the text that says why it failed. `None` when it is
     /// not offered.
-    fn function(&mut self, name: &str, argument: &[u8]) -> Option<Result<Vec<u8>, String>>;
+    fn function(
+        &mut self,
+        name: &str,
+        argument: &[u8],
+        deadline: Option<Instant>,
+    ) -> Option<Result<Vec<u8>, String>>;
 }
 
 /// Why a run does not go on, on the caller's side.

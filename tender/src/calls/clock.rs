@@ -48,7 +48,8 @@ impl Clock {
         self.sequence = 0;
     }
 
-    /// Writes the page anew for a guest whose counter reads `tsc`.
+    /// Writes the page anew for a guest whose counter read `tsc` when it called. Its clock is ahead of the host's by
+    /// the time that the call took to get here.
     pub(super) fn refresh(&mut self, tsc: u64, memory: &Memory) -> io::Result<u64> {
         let monotonic_ns = self.monotonic_ns();
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -1,7 +1,7 @@
 //! The console: the host's streams, written and read straight from and into guest memory.
 
 use super::{Context, Outside, Reply, State};
-use crate::guest::Run;
+use crate::guest::{PIECE, Run};
 use crate::memory::Memory;
 use crate::paging::Access;
 use crate::timespec::timespec;
@@ -179,14 +179,40 @@ impl<'m> Vectors<'m> {
 
     /// Appends the first bytes to a buffer, no more than `most`.
     pub(super) fn append_first(&self, most: u64, buffer: &mut Vec<u8>) -> Result<(), CallError> {
+        self.append_while(most, buffer, || true).map(|_| ())
+    }
+
+    /// The same piece by piece, as long as this is so. Says whether it was.
+    pub(super) fn append_while(
+        &self,
+        most: u64,
+        buffer: &mut Vec<u8>,
+        go_on: impl Fn() -> bool,
+    ) -> Result<bool, CallError> {
         let mut left = self.length.min(most);
+        let mut unlooked = 0;
+        let before = buffer.len();
         buffer.reserve(left as usize);
         for run in &self.runs {
-            let length = run.length.min(left);
-            left -= length;
-            self.memory.append_to(run.physical, length, buffer).map_err(|_| CallError::BadAddress)?;
+            let mut done = 0;
+            while done < run.length.min(done + left) {
+                if unlooked >= PIECE as u64 {
+                    unlooked = 0;
+                    if !go_on() {
+                        return Ok(false);
+                    }
+                }
+                let length = (run.length - done).min(left).min(PIECE as u64 - unlooked);
+                if self.memory.append_to(run.physical + done, length, buffer).is_err() {
+                    buffer.truncate(before);
+                    return Err(CallError::BadAddress);
+                }
+                done += length;
+                left -= length;
+                unlooked += length;
+            }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// What comes after the first `done` bytes.

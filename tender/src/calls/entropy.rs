@@ -13,6 +13,9 @@ impl State {
     pub(super) fn entropy(&mut self, buffer: u64, length: u64, context: &mut Context<'_>) -> Reply {
         let slice = GuestSlice::new(buffer, length);
         let memory = context.guest.memory();
+        if length > PIECE && self.events.has_turn() {
+            return Reply::Later;
+        }
         // First the whole range is checked, so that a refused call has written nothing.
         if let Err(error) = context.guest.runs(slice, Access::Write, |_| Ok(())) {
             return Reply::Result(Err(error));

@@ -161,6 +161,11 @@ impl Events {
             .map(Stop::Asked)
     }
 
+    /// Whether the guest is to be paused where it would keep its thread for long.
+    pub(super) fn has_turn(&self) -> bool {
+        self.turn.is_some()
+    }
+
     pub(super) fn must_stop(&self) -> bool {
         self.stop().is_some()
     }

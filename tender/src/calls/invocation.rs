@@ -15,7 +15,8 @@ use coracle_hypercall::memory::{GuestAddress, GuestSlice};
 use std::mem::offset_of;
 use zerocopy::{FromZeros, IntoBytes};
 
-/// The most output that a caller is given at once, in bytes: a deadline is not looked at meanwhile.
+/// The most input that a guest is given at once, and the most output that it hands over, but for the last, in
+/// bytes: it comes back for more.
 const MOST_AT_ONCE: u64 = 1 << 20;
 
 /// What the tender does when the guest says that it is ready.
@@ -120,7 +121,7 @@ impl State {
                 // What is there at once. The guest asks for the rest, and learns of errors then.
                 let total = caller.total().unwrap_or(UNKNOWN_LENGTH);
                 let held = if total == UNKNOWN_LENGTH { &[] } else { caller.input(deadline).unwrap_or(&[]) };
-                let count = awaited.room.min(held.len() as u64);
+                let count = awaited.room.min(MOST_AT_ONCE).min(held.len() as u64);
                 let part = held.get(..count as usize).unwrap_or_default();
                 write(memory, &awaited.buffer, part)?;
                 caller.consume(count as usize);
@@ -148,13 +149,16 @@ impl State {
             Ok(held) => held,
             Err(abort) => return Reply::Abort(abort),
         };
-        let count = length.min(MAX_BYTES).min(held.len() as u64);
+        let count = length.min(MOST_AT_ONCE).min(held.len() as u64);
         let part = held.get(..count as usize).unwrap_or_default();
-        let result = context.guest.write(GuestAddress(buffer), part);
-        if result.is_ok() {
-            caller.consume(count as usize);
+        match context.guest.write_while(GuestAddress(buffer), part, || !self.events.must_stop()) {
+            Ok(true) => {
+                caller.consume(count as usize);
+                Reply::Result(Ok(count))
+            }
+            Ok(false) => Reply::Stop,
+            Err(error) => Reply::Result(Err(error)),
         }
-        Reply::Result(result.map(|()| count))
     }
 
     pub(super) fn output(&mut self, slices: u64, count: u64, context: &mut Context<'_>) -> Reply {
@@ -185,11 +189,16 @@ impl State {
     fn hand_over(&self, vectors: &Vectors<'_>, context: &mut Context<'_>) -> Reply {
         let Outside::Caller(caller) = &mut context.outside else { return Reply::Result(Err(CallError::Io)) };
         let length = vectors.length();
-        match caller.room(length as usize).map(|output| vectors.append_to(output)) {
-            Ok(Ok(())) => match caller.appended(self.events.deadline) {
+        if length > MOST_AT_ONCE && self.events.has_turn() {
+            return Reply::Later;
+        }
+        let go_on = || !self.events.must_stop();
+        match caller.room(length as usize).map(|output| vectors.append_while(length, output, go_on)) {
+            Ok(Ok(true)) => match caller.appended(self.events.deadline) {
                 Ok(()) => Reply::Result(Ok(length)),
                 Err(abort) => Reply::Abort(abort),
             },
+            Ok(Ok(false)) => Reply::Stop,
             Ok(Err(error)) => Reply::Result(Err(error)),
             Err(abort) => Reply::Abort(abort),
         }
@@ -242,10 +251,10 @@ impl State {
     }
 
     pub(super) fn host_function(&mut self, request: u64, context: &mut Context<'_>) -> Reply {
-        Reply::Result(self.call_host(request, context))
+        self.call_host(request, context).unwrap_or_else(|error| Reply::Result(Err(error)))
     }
 
-    fn call_host(&mut self, request: u64, context: &mut Context<'_>) -> Result<u64, CallError> {
+    fn call_host(&mut self, request: u64, context: &mut Context<'_>) -> Result<Reply, CallError> {
         let mut this: HostRequest = context.guest.read_struct(request)?;
         // Where nobody offers any function, none of what is handed over is copied.
         if matches!(context.outside, Outside::Streams(_)) {
@@ -264,31 +273,33 @@ impl State {
         let Outside::Caller(caller) = &mut context.outside else {
             return Err(CallError::NoSuchFunction);
         };
-        let (failed, reply) = match caller.function(&name, &argument).ok_or(CallError::NoSuchFunction)? {
+        let result = caller.function(&name, &argument, self.events.deadline);
+        let (failed, reply) = match result.ok_or(CallError::NoSuchFunction)? {
             Ok(reply) => (0, reply),
             Err(reason) => (1, reason.into_bytes()),
         };
         let part = reply.get(..(this.buffer.length.min(reply.len() as u64)) as usize).unwrap_or_default();
-        context.guest.write(this.buffer.address, part)?;
+        let go_on = || !self.events.must_stop();
+        if !go_on() || !context.guest.write_while(this.buffer.address, part, go_on)? {
+            return Ok(Reply::Stop);
+        }
         this.length = reply.len() as u64;
         let bytes = this.as_bytes().get(at..).unwrap_or_default();
         context.guest.write(length.address, bytes)?;
         self.reply = reply;
-        Ok(failed)
+        Ok(Reply::Result(Ok(failed)))
     }
 
-    pub(super) fn host_reply(
-        &self,
-        offset: u64,
-        buffer: u64,
-        length: u64,
-        context: &Context<'_>,
-    ) -> Result<u64, CallError> {
+    pub(super) fn host_reply(&self, offset: u64, buffer: u64, length: u64, context: &Context<'_>) -> Reply {
         let rest = usize::try_from(offset).ok().and_then(|offset| self.reply.get(offset..));
         let rest = rest.unwrap_or_default();
-        let part = rest.get(..length.min(rest.len() as u64) as usize).unwrap_or_default();
-        context.guest.write(GuestAddress(buffer), part)?;
-        Ok(part.len() as u64)
+        let count = length.min(MOST_AT_ONCE).min(rest.len() as u64);
+        let part = rest.get(..count as usize).unwrap_or_default();
+        match context.guest.write_while(GuestAddress(buffer), part, || !self.events.must_stop()) {
+            Ok(true) => Reply::Result(Ok(count)),
+            Ok(false) => Reply::Stop,
+            Err(error) => Reply::Result(Err(error)),
+        }
     }
 }
 

@@ -42,6 +42,9 @@ pub enum Reply {
     Panic(PanicText),
     /// The guest is asked to end and has not subscribed to be told so, or its time is up.
     Stop,
+    /// The call would take long, and the guest's turn on this thread is over before: it has had no effect,
+    /// and is to be carried out again elsewhere.
+    Later,
     /// The guest is initialised. Its invocation is to be at this address.
     Ready(u64),
     /// The run is done.
@@ -133,7 +136,7 @@ impl State {
             Call::Output => return self.output(a0, a1, context),
             Call::Respond => return self.respond(a0, a1, a2, context),
             Call::Host => return self.host_function(a0, context),
-            Call::HostReply => self.host_reply(a0, a1, a2, context),
+            Call::HostReply => return self.host_reply(a0, a1, a2, context),
             Call::MemoryRights => return self.memory_rights(a0, a1, a2, context),
         };
         Reply::Result(result)

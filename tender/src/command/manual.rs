@@ -40,6 +40,21 @@ const STATUSES: [(u8, &str); 10] = [
     (exit::TERMINATE, "Ended by SIGTERM."),
 ];
 
+/// What those of `coracle invoke` mean besides 0.
+const OF_INVOKE: [(u8, &str); 4] = [
+    (1, "The guest failed, crashed, or used more than it may; or did not get ready for calls."),
+    (exit::TIMEOUT, "The time of --timeout was up."),
+    (exit::TENDER, "The host could not make the call, the command line is wrong, or a file cannot be read."),
+    (exit::CLOSED_OUTPUT, "Nobody reads the standard output any more."),
+];
+
+/// What those of `coracle serve` mean.
+const OF_SERVE: [(u8, &str); 3] = [
+    (0, "All requests were answered."),
+    (1, "Requests were still going on when the time of --drain was up, or when a second signal came."),
+    (exit::TENDER, "It could not start: standard error says why."),
+];
+
 const ENVIRONMENT: &str = ".TP
 \\fBCORACLE\\fR
 The path of this command. An image that Linux starts directly, as \\fBcargo run\\fR does, looks for
@@ -108,16 +123,31 @@ fn rendered(render: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> io::Result<S
 }
 
 fn statuses() -> String {
-    let mut text = "\\fBcoracle run\\fR ends with the status that the guest gives, or with one of these.
-\\fBcoracle inspect\\fR ends with 1 for a file that would be refused, \\fBcoracle doctor\\fR with 1
+    let mut text = String::new();
+    // Writing to a string does not fail.
+    let mut section = |words: &str, list: &[(u8, &str)]| {
+        text.push_str(words);
+        for (status, meaning) in list {
+            let _ = writeln!(text, ".TP\n\\fB{status}\\fR\n{}", escaped(meaning));
+        }
+        text.push_str(".PP\n");
+    };
+    section(
+        "\\fBcoracle run\\fR ends with the status that the guest gives, or with one of these:\n",
+        &STATUSES,
+    );
+    section(
+        "\\fBcoracle invoke\\fR ends with 0 when all calls were answered, else as the first that was not says:\n",
+        &OF_INVOKE,
+    );
+    section("\\fBcoracle serve\\fR ends when SIGTERM or SIGINT tells it to:\n", &OF_SERVE);
+    section(
+        "\\fBcoracle inspect\\fR ends with 1 for a file that would be refused, \\fBcoracle doctor\\fR with 1
 where no guest runs. \\fBcoracle snapshot\\fR ends with 125 where there is no snapshot, and
 \\fBcoracle snapshot verify\\fR where one is damaged.
-"
-    .to_owned();
-    for (status, meaning) in STATUSES {
-        // Writing to a string does not fail.
-        let _ = writeln!(text, ".TP\n\\fB{status}\\fR\n{}", escaped(meaning));
-    }
+",
+        &[],
+    );
     text
 }
 
@@ -159,6 +189,8 @@ mod tests {
         for words in [
             ".SH EXIT STATUS",
             "\\fB139\\fR",
+            "\\fBcoracle invoke\\fR ends with",
+            "\\fBcoracle serve\\fR ends when",
             ".SH ENVIRONMENT",
             "\\fBCORACLE\\fR",
             ".SH EXAMPLES\n.nf\ncoracle run target/release/hello\n",

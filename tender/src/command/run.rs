@@ -97,6 +97,11 @@ impl Run {
                 None => explain(&end, &path, self.timeout, patience),
             }
         }
+        if !quiet && end.status() != Some(0) && instance.lost_its_snapshot() {
+            let name = path.display();
+            let words = "its file was cut short while it ran, and memory with it: copy the snapshot again";
+            say_with(patience, format_args!("coracle: {name}: {words}\n"));
+        }
         let status = report.map(|report| report.status()).or(end.status()).unwrap_or(exit::TENDER);
         instance.end_process();
         // What is left to give back to the host goes with the process, which is quicker.

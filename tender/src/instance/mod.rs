@@ -79,6 +79,12 @@ impl Instance {
         }
     }
 
+    /// Whether it was made from a snapshot whose file has been cut short since.
+    #[must_use]
+    pub fn lost_its_snapshot(&self) -> bool {
+        matches!(&self.origin, Origin::Snapshot(snapshot) if snapshot.was_cut())
+    }
+
     pub(crate) fn machine(&self) -> &AnyMachine {
         &self.machine
     }

@@ -248,6 +248,10 @@ impl Instance {
             Reply::Exit(status) => Some(End::Exited(status)),
             Reply::Panic(text) => Some(End::Panicked(text, self.machine.registers())),
             Reply::Stop => self.stop(),
+            Reply::Later => {
+                self.waits_in_call = true;
+                Some(End::Paused)
+            }
             Reply::Ready(invocation) => Some(End::Ready(invocation)),
             Reply::Responded => Some(End::Responded),
             Reply::Failed(reason) => Some(End::Failed(reason)),

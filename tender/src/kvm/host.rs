@@ -32,7 +32,8 @@ impl Host {
                 _ => HostError::Open(error),
             }
         })?;
-        // The registers in the shared page are what each hypercall is read from.
+        // The registers in the shared page are what each hypercall is read from. A KVM that shares them
+        // (Linux 4.17) has `immediate_exit` too (KVM_CAP_IMMEDIATE_EXIT, 4.11).
         let shared = kvm.check_extension_int(kvm_ioctls::Cap::SyncRegs);
         let wanted = kvm_bindings::KVM_SYNC_X86_REGS
             | kvm_bindings::KVM_SYNC_X86_SREGS

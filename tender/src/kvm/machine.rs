@@ -90,8 +90,9 @@ impl Machine {
         };
         let logged = memory.written().is_some();
         if logged {
-            dirty::log_manually(&vm)
-                .map_err(refused("keep track of written memory, as Linux 5.2 and newer do"))?;
+            dirty::log_manually(&vm).map_err(refused(
+                "keep track of written memory (KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, which Linux 5.2 and newer have)",
+            ))?;
         }
         let slot = kvm_userspace_memory_region {
             slot: SLOT,

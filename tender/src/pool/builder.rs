@@ -94,8 +94,9 @@ impl Builder {
     }
 
     /// Offers a function to the guests: they call it by this name, with an argument and a result in JSON. It
-    /// runs on the thread of the call, and may run on several at once; the guest waits for it. A panic counts
-    /// as a failure. An argument that is not of its type is refused before it runs.
+    /// runs on the thread of the call, and may run on several at once; the guest waits for it. One that waits
+    /// itself gives up at [`call_deadline`](super::call_deadline). A panic counts as a failure. An argument
+    /// that is not of its type is refused before it runs.
     ///
     /// The guest declares it with `coracle::host_functions!`: an only parameter is passed as it is, several
     /// as a tuple, none as `()`.

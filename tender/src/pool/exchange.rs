@@ -192,7 +192,12 @@ impl Caller for Exchange<'_> {
         self.diagnostics.extend(text.iter().take(room));
     }
 
-    fn function(&mut self, name: &str, argument: &[u8]) -> Option<Result<Vec<u8>, String>> {
-        self.functions.call(name, argument)
+    fn function(
+        &mut self,
+        name: &str,
+        argument: &[u8],
+        deadline: Option<Instant>,
+    ) -> Option<Result<Vec<u8>, String>> {
+        self.functions.call(name, argument, deadline)
     }
 }

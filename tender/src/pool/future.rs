@@ -47,11 +47,19 @@ impl<T> Future for Call<T> {
 
 impl<T> Drop for Call<T> {
     fn drop(&mut self) {
-        if self.answer.is_some() {
-            self.requests.cancel();
-            if let Some(shared) = self.shared.upgrade() {
-                shared.tell_of_cancelling();
+        if self.answer.is_none() {
+            return;
+        }
+        self.requests.cancel();
+        // A child of a fork has none of the threads, and what they had locked is locked for ever.
+        if let Some(shared) = self.shared.upgrade()
+            && shared.check_process().is_ok()
+        {
+            // What waits for a thread ends here, so that what it was given is not kept any longer.
+            if let Some(job) = shared.workers.take_out(&self.requests) {
+                job.run(&shared);
             }
+            shared.tell_of_cancelling();
         }
     }
 }
@@ -135,7 +143,8 @@ impl Pool {
             // It is made clean when the answer is on its way.
             drop(instance);
         });
-        match Workers::submit(&self.shared, Job { since: Instant::now(), deadline, urgent, work }) {
+        let job = Job { since: Instant::now(), deadline, urgent, requests: Arc::clone(&requests), work };
+        match Workers::submit(&self.shared, job) {
             Ok(()) => Call { answer: Some(answer), refused: None, requests, shared },
             Err(error) => {
                 Call { answer: None, refused: Some(HostFailure::Thread(error).into()), requests, shared }

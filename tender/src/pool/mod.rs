@@ -35,8 +35,18 @@
 //! All threads of a pool end with its last handle. Calls that are in flight then end as they would have;
 //! those that have not begun fail with [`HostFailure::Gone`].
 //!
-//! A [function of the host](Builder::function) runs on the thread of the call that called it, and may make
-//! calls itself.
+//! # Functions of the host
+//!
+//! A [function of the host](Builder::function) runs on the thread of the call that called it. Its guest waits
+//! meanwhile, and keeps its instance. Nothing ends a function from outside: it has to return by
+//! [`call_deadline`] itself, and a call whose time is up ends when it does.
+//!
+//! It may make calls itself, in another pool at any time. **A call in the same pool can wait for what it holds
+//! up itself**: it needs one more instance while the outer call keeps its own, and where calls whose functions
+//! wait so have all instances, none comes free before the inner calls' deadlines. They end with
+//! [`CallError::Busy`] then. So give calls within calls a pool of their own; or else no more time than the
+//! outer call has left, and the pool more instances than there are outer calls at once. A function that
+//! holds a handle of its own pool keeps that pool alive.
 //!
 //! # Signals
 //!
@@ -97,6 +107,7 @@ mod workers;
 pub use builder::Builder;
 pub use error::{CallError, Fault, HostFailure, Overrun};
 pub use exchange::{Sink, Source};
+pub use functions::call_deadline;
 pub use future::Call;
 pub use keeper::MOST_UNWANTED;
 pub use limits::Limits;

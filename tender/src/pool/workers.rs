@@ -9,6 +9,7 @@
 
 use super::shared::Shared;
 use super::threads::spawn;
+use crate::calls::Requests;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
@@ -26,12 +27,14 @@ pub(super) struct Job {
     pub(super) deadline: Option<Instant>,
     /// Whether it has an instance, for which others may wait.
     pub(super) urgent: bool,
+    /// By which it is cancelled, and known.
+    pub(super) requests: Arc<Requests>,
     pub(super) work: Box<dyn FnOnce(&Shared) + Send>,
 }
 
 impl Job {
     /// Does it. A panic in what the caller has given ends this piece of work and not the thread.
-    fn run(self, shared: &Shared) {
+    pub(super) fn run(self, shared: &Shared) {
         let work = self.work;
         // What the work leaves behind when it unwinds, it gives back itself.
         let _ = catch_unwind(AssertUnwindSafe(|| work(shared)));
@@ -172,6 +175,17 @@ impl Workers {
         drop(jobs);
         self.work.notify_all();
         self.watch.notify_all();
+    }
+
+    /// Takes a job out that still waits for a thread.
+    pub(super) fn take_out(&self, requests: &Arc<Requests>) -> Option<Job> {
+        let mut queue = self.lock();
+        [true, false].into_iter().find_map(|urgent| {
+            let jobs = queue.of_kind(urgent);
+            // Mostly it is one of the last that came.
+            let place = jobs.iter().rposition(|job| Arc::ptr_eq(&job.requests, requests))?;
+            jobs.remove(place)
+        })
     }
 
     /// Has a job done.

@@ -24,6 +24,11 @@ impl Places {
         (self.taken.fetch_add(1, Ordering::Relaxed) < self.most).then_some(place)
     }
 
+    /// Whether there is none left just now.
+    pub(super) fn is_full(&self) -> bool {
+        self.taken() >= self.most
+    }
+
     /// How many are taken.
     pub(super) fn taken(&self) -> usize {
         self.taken.load(Ordering::Relaxed)

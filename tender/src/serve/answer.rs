@@ -14,20 +14,21 @@ const MOST_FIELDS: usize = 128;
 /// No head of a response is longer.
 const LONGEST_HEAD: usize = 256 << 10;
 
-/// The response, from all of a guest's output.
+/// The response, from all of a guest's output, which is of this kind where the guest does not say it.
 pub(super) fn whole(
     program: Program,
-    output: Vec<u8>,
+    bytes: Bytes,
     method: &Method,
+    kind: Option<&HeaderValue>,
 ) -> Result<Response<Content>, Refusal> {
-    let bytes = Bytes::from(output);
     if program != Program::Http {
-        let kind = match program {
+        let usual = || match program {
             Program::Main if std::str::from_utf8(&bytes).is_ok() => "text/plain; charset=utf-8",
             _ => "application/octet-stream",
         };
+        let kind = kind.cloned().unwrap_or_else(|| HeaderValue::from_static(usual()));
         let mut response = Response::new(Content::whole(bytes));
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+        response.headers_mut().insert(CONTENT_TYPE, kind);
         return Ok(response);
     }
     let (mut parts, length) = head(&bytes)?.ok_or(Refusal::Guest)?;
@@ -63,7 +64,20 @@ pub(super) fn head(bytes: &[u8]) -> Result<Option<(Parts, usize)>, Refusal> {
     for name in unwanted {
         parts.headers.remove(name);
     }
+    check_length(&mut parts)?;
     Ok(Some((parts, length)))
+}
+
+/// Leaves no length but one number, and none where there can be no content (RFC 9110, section 8.6).
+fn check_length(parts: &mut Parts) -> Result<(), Refusal> {
+    if parts.status == StatusCode::NO_CONTENT {
+        parts.headers.remove(CONTENT_LENGTH);
+    }
+    let mut lengths = parts.headers.get_all(CONTENT_LENGTH).iter();
+    let (Some(length), more) = (lengths.next(), lengths.next().is_some()) else { return Ok(()) };
+    let is_number = length.as_bytes().iter().all(u8::is_ascii_digit);
+    let fits = length.to_str().is_ok_and(|length| length.parse::<u64>().is_ok());
+    if more || !is_number || !fits { Err(Refusal::Guest) } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -82,6 +96,13 @@ mod tests {
     }
 
     #[test]
+    fn where_there_is_no_content_there_is_no_length() {
+        let (parts, _) =
+            head(b"HTTP/1.1 204 \r\nContent-Length: 5\r\n\r\n").expect("a head").expect("all of it");
+        assert!(parts.headers.is_empty());
+    }
+
+    #[test]
     fn what_is_no_head_is_refused() {
         for bytes in [
             "HTTP/1.1 101 \r\n\r\n",
@@ -89,6 +110,9 @@ mod tests {
             "HTTP/1.1 20 \r\n\r\n",
             "nonsense\r\n\r\n",
             "HTTP/1.1 200 \r\na b: c\r\n\r\n",
+            "HTTP/1.1 200 \r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n",
+            "HTTP/1.1 200 \r\nContent-Length: +2\r\n\r\n",
+            "HTTP/1.1 200 \r\nContent-Length: 99999999999999999999\r\n\r\n",
         ] {
             assert!(head(bytes.as_bytes()).is_err(), "{bytes:?}");
         }

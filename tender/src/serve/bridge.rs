@@ -1,11 +1,12 @@
 //! Bodies between a connection, which its reactor polls, and the thread that makes the call, which waits.
 
+use super::refusal::Refusal;
 use crate::calls::Abort;
 use crate::pool::{Sink, Source};
 use hyper::body::Bytes;
 use std::future::Future;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::Instant;
@@ -67,10 +68,15 @@ impl Sink for Outward {
     }
 }
 
-/// A way for input, of which `head` comes first and `total` bytes in all, where that is known.
-pub(super) fn inward(head: Bytes, total: Option<u64>) -> (mpsc::Sender<Piece>, Inward) {
+/// A way for input, of which `head` comes first and `total` bytes in all, where that is known. That it did not come
+/// in time is left in `fate`.
+pub(super) fn inward(
+    head: Bytes,
+    total: Option<u64>,
+    fate: Arc<OnceLock<Refusal>>,
+) -> (mpsc::Sender<Piece>, Inward) {
     let (sender, receiver) = mpsc::channel(PIECES);
-    (sender, Inward { head: Some(head), total, receiver })
+    (sender, Inward { head: Some(head), total, receiver, fate })
 }
 
 /// A piece of a body.
@@ -87,6 +93,7 @@ pub(super) struct Inward {
     head: Option<Bytes>,
     total: Option<u64>,
     receiver: mpsc::Receiver<Piece>,
+    fate: Arc<OnceLock<Refusal>>,
 }
 
 impl Source for Inward {
@@ -110,7 +117,10 @@ impl Source for Inward {
                 Ok(Vec::new())
             }
             Some(None) => Err(Abort::Gone),
-            None => Err(Abort::Late),
+            None => {
+                let _ = self.fate.set(Refusal::Slow);
+                Err(Abort::Late)
+            }
         }
     }
 }

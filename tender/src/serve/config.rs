@@ -4,7 +4,9 @@ use super::options::{LogFormat, Options};
 use super::routes::{Route, RouteError};
 use super::value;
 use crate::machine::Chosen;
+use hyper::header::HeaderValue;
 use serde::{Deserialize, Deserializer};
+use std::fmt::Display;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -39,6 +41,16 @@ pub enum ConfigError {
     /// Two functions for one route.
     #[error("the route {0} leads to two functions: give each a route of its own, as in /name=PROGRAM")]
     Twice(String),
+    /// A number that makes no sense.
+    #[error("{name} is {value}: it is {range}")]
+    Range {
+        /// What it is called in the file.
+        name: &'static str,
+        /// What it was set to.
+        value: String,
+        /// What it may be.
+        range: &'static str,
+    },
     /// No program after the `=`.
     #[error("\"{0}\" names no program: say ROUTE=PROGRAM, as in /name=target/release/program")]
     NoProgram(String),
@@ -78,15 +90,18 @@ struct FileFunction {
     body: Option<u64>,
     #[serde(default, deserialize_with = "size")]
     output: Option<u64>,
+    #[serde(default, deserialize_with = "field")]
+    content_type: Option<HeaderValue>,
     instances: Option<u32>,
     queue: Option<u32>,
 }
 
 /// A number, or a text with a unit.
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "a number, or a text with a unit, as in \"5s\" or \"16M\"")]
 enum Value {
     Number(u64),
+    Fraction(f64),
     Text(String),
 }
 
@@ -97,6 +112,7 @@ impl Value {
     ) -> Result<Option<T>, D::Error> {
         let text = match Value::deserialize(from)? {
             Value::Number(number) => number.to_string(),
+            Value::Fraction(number) => number.to_string(),
             Value::Text(text) => text,
         };
         parse(&text).map(Some).map_err(serde::de::Error::custom)
@@ -105,6 +121,11 @@ impl Value {
 
 fn size<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
     Value::read(from, value::size)
+}
+
+fn field<'de, D: Deserializer<'de>>(from: D) -> Result<Option<HeaderValue>, D::Error> {
+    let text = String::deserialize(from)?;
+    HeaderValue::try_from(text).map(Some).map_err(serde::de::Error::custom)
 }
 
 fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
@@ -136,6 +157,7 @@ pub(super) struct FunctionSettings {
     pub(super) deadline: Duration,
     pub(super) body: u64,
     pub(super) output: u64,
+    pub(super) content_type: Option<HeaderValue>,
     pub(super) instances: u32,
     pub(super) queue: u32,
 }
@@ -170,8 +192,11 @@ impl Settings {
                 return Err(ConfigError::Twice(function.route.to_string()));
             }
         }
+        for function in &functions {
+            function.check()?;
+        }
         let listen = [options.listen, file.listen].into_iter().find(|addresses| !addresses.is_empty());
-        Ok(Settings {
+        let settings = Settings {
             listen: listen.unwrap_or_else(|| vec![(Ipv4Addr::LOCALHOST, 8080).into()]),
             threads: options.threads.or(file.threads),
             backend: options.backend,
@@ -182,7 +207,50 @@ impl Settings {
             drain: options.drain.or(file.drain).unwrap_or(Duration::from_secs(30)),
             fresh_layout: options.fresh_layout.or(file.fresh_layout),
             functions,
-        })
+        };
+        settings.check()?;
+        Ok(settings)
+    }
+
+    /// Whether its numbers make sense together with what the clock can count.
+    fn check(&self) -> Result<(), ConfigError> {
+        within("threads", &self.threads, "1 to 1024", |threads| (1..=1024).contains(threads))?;
+        within("per-client", &self.per_client, "1 or more", |count| *count > 0)?;
+        within("connections", &self.connections, "1 or more", |count| *count > 0)?;
+        time("receive", Some(self.receive))?;
+        time("drain", Some(self.drain).filter(|drain| !drain.is_zero()))?;
+        time("fresh-layout", self.fresh_layout)
+    }
+}
+
+impl FunctionSettings {
+    fn check(&self) -> Result<(), ConfigError> {
+        within("instances", &Some(self.instances), "1 to 100000", |count| (1..=100_000).contains(count))?;
+        time("deadline", Some(self.deadline))
+    }
+}
+
+fn within<T: Display>(
+    name: &'static str,
+    value: &Option<T>,
+    range: &'static str,
+    fits: impl Fn(&T) -> bool,
+) -> Result<(), ConfigError> {
+    match value {
+        Some(value) if !fits(value) => Err(ConfigError::Range { name, value: value.to_string(), range }),
+        _ => Ok(()),
+    }
+}
+
+/// Times shorter than a call takes, or longer than anybody waits, are mistakes.
+fn time(name: &'static str, value: Option<Duration>) -> Result<(), ConfigError> {
+    const SHORTEST: Duration = Duration::from_millis(1);
+    const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
+    match value {
+        Some(value) if !(SHORTEST..=LONGEST).contains(&value) => {
+            Err(ConfigError::Range { name, value: format!("{value:?}"), range: "1ms to 168h" })
+        }
+        _ => Ok(()),
     }
 }
 
@@ -196,6 +264,7 @@ impl Default for FileFunction {
             deadline: None,
             body: None,
             output: None,
+            content_type: None,
             instances: None,
             queue: None,
         }
@@ -212,7 +281,8 @@ impl FileFunction {
             deadline: options.deadline.or(self.deadline).unwrap_or(Duration::from_secs(10)),
             body: options.body.or(self.body).unwrap_or(16 << 20),
             output: options.output.or(self.output).unwrap_or(64 << 20),
-            instances: options.instances.or(self.instances).unwrap_or(64).max(1),
+            content_type: options.content_type.clone().or(self.content_type),
+            instances: options.instances.or(self.instances).unwrap_or(64),
             queue: options.queue.or(self.queue).unwrap_or(256),
         }
     }
@@ -291,6 +361,27 @@ mod tests {
     }
 
     #[test]
+    fn numbers_that_make_no_sense_are_refused_wherever_they_come_from() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("serve.toml");
+        let function = "[[function]]\nroute = \"/\"\nprogram = \"p\"";
+        for (text, name) in [
+            (format!("threads = 0\n{function}"), "threads"),
+            (format!("connections = 0\n{function}"), "connections"),
+            (format!("per-client = 0\n{function}"), "per-client"),
+            (format!("fresh-layout = 0\n{function}"), "fresh-layout"),
+            (format!("receive = \"9999999h\"\n{function}"), "receive"),
+            (format!("{function}\ninstances = 0"), "instances"),
+            (format!("{function}\ndeadline = 0"), "deadline"),
+        ] {
+            std::fs::write(&path, &text).expect("a file");
+            let error = settings(&["--config", path.to_str().expect("a path")]).expect_err(&text);
+            assert!(matches!(error, ConfigError::Range { name: named, .. } if named == name), "{error}");
+        }
+        assert!(matches!(settings(&["p", "--deadline", "0"]), Err(ConfigError::Range { .. })));
+    }
+
+    #[test]
     fn what_is_wrong_is_named() {
         assert!(matches!(settings(&[]), Err(ConfigError::Nothing)));
         assert!(matches!(settings(&["/a=one", "/a=two"]), Err(ConfigError::Twice(_))));
@@ -302,5 +393,7 @@ mod tests {
         let text = "[[function]]\nroute = \"/\"\nprogram = \"p\"\nbody = \"5X\"";
         let error = toml::from_str::<File>(text).expect_err("an unknown unit");
         assert!(error.to_string().contains("not a unit of size"), "{error}");
+        let error = toml::from_str::<File>("receive = []").expect_err("no time");
+        assert!(error.to_string().contains("a number, or a text with a unit"), "{error}");
     }
 }

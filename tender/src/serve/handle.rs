@@ -3,18 +3,20 @@
 use super::admission::Counted;
 use super::answer;
 use super::bridge::{Kept, inward, outward};
+use super::connection::Busy;
 use super::content::{Content, Pieces, Upload};
 use super::function::Function;
+use super::host;
 use super::identity;
 use super::input::{self, Input};
 use super::log::Request as Entry;
 use super::refusal::Refusal;
 use super::routes;
 use super::start::Server;
-use crate::pool::{Begun, Call, CallError, Limits, Pool};
+use crate::pool::{Begun, Call, CallError, Limits, Overrun, Pool};
 use coracle_hypercall::note::Program;
 use hyper::body::{Body, Bytes, Incoming};
-use hyper::header::{CONTENT_TYPE, HOST, HeaderValue};
+use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use std::convert::Infallible;
@@ -38,7 +40,7 @@ pub(super) struct Record {
     client: IpAddr,
     method: Method,
     uri: Uri,
-    host: Option<HeaderValue>,
+    host: Option<String>,
     id: HeaderValue,
     start: Instant,
     status: u16,
@@ -46,6 +48,7 @@ pub(super) struct Record {
     sent: u64,
     complete: bool,
     _counted: Option<Counted>,
+    _busy: Busy,
 }
 
 impl Record {
@@ -108,7 +111,7 @@ impl Drop for Record {
                 id: self.id(),
                 client: self.client,
                 method: self.method.as_str(),
-                host: self.host.as_ref().and_then(|host| host.to_str().ok()).or(self.uri.host()),
+                host: self.host.as_deref(),
                 path: self.uri.path_and_query().map_or("-", |target| target.as_str()),
                 function: self.function_name(),
                 status: self.status,
@@ -125,6 +128,7 @@ impl Drop for Record {
 pub(super) async fn handle(
     server: Arc<Server>,
     client: IpAddr,
+    busy: Busy,
     request: Request<Incoming>,
 ) -> Result<Response<Content>, Infallible> {
     let start = Instant::now();
@@ -139,7 +143,7 @@ pub(super) async fn handle(
         client,
         method: parts.method.clone(),
         uri: parts.uri.clone(),
-        host: parts.headers.get(HOST).cloned(),
+        host: host::of(&parts).ok().flatten().map(str::to_owned),
         id: id.clone(),
         start,
         status: CLIENT_GONE,
@@ -147,6 +151,7 @@ pub(super) async fn handle(
         sent: 0,
         complete: false,
         _counted: None,
+        _busy: busy,
     };
     let response = call(&server, &mut record, &parts, body).await;
     let mut response = response.unwrap_or_else(Refusal::response);
@@ -164,7 +169,6 @@ pub(super) async fn handle(
 fn own(server: &Server, path: &str) -> Response<Content> {
     let mut kind = "text/plain; charset=utf-8";
     let (status, words) = match path {
-        "/-/health" if server.is_draining() => (StatusCode::SERVICE_UNAVAILABLE, "draining\n".to_owned()),
         "/-/health" => (StatusCode::OK, "ok\n".to_owned()),
         "/-/metrics" => {
             kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -185,17 +189,23 @@ async fn call(
     parts: &Parts,
     body: Incoming,
 ) -> Result<Response<Content>, Refusal> {
-    let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok()).or(parts.uri.host());
+    let host = host::of(parts)?;
     let found = routes::find(&server.functions, |function| &function.settings.route, host, parts.uri.path());
     let function = Arc::clone(found.ok_or(Refusal::NoRoute)?);
     record.function = Some(Arc::clone(&function));
     if let Some(clients) = &server.clients {
         record._counted = Some(clients.count(record.client).ok_or(Refusal::Client)?);
     }
-    let mut place = function.places.take().ok_or(Refusal::Full)?;
+    if function.places.is_full() || !server.held.has_room() {
+        return Err(Refusal::Full);
+    }
     let pool = function.pool().ok_or(Refusal::Stale)?;
     let received = Arc::clone(&record.received);
-    let input = input::take(&function, parts, &record.id, body, server.receive, &received).await?;
+    // What is held of the request's body until this returns. A client that sends it slowly has no place.
+    let mut share = server.held.share();
+    let input =
+        input::take(&function, parts, &record.id, body, server.receive, &received, &mut share).await?;
+    let mut place = function.places.take().ok_or(Refusal::Full)?;
     let limit = function.settings.deadline + GRACE;
     let streams = function.program == Program::Http;
     let result = match input {
@@ -212,8 +222,8 @@ async fn call(
             }
         },
         Input::Streamed { head, total, body } => {
-            let (to, source) = inward(head, total);
             let fate = Arc::default();
+            let (to, source) = inward(head, total, Arc::clone(&fate));
             let upload = input::upload(body, to, function.settings.body, received, Arc::clone(&fate));
             if streams {
                 let (sink, rest) = outward();
@@ -228,7 +238,9 @@ async fn call(
     match result {
         Ok((output, diagnostics)) => {
             record.diagnostics(&diagnostics);
-            answer::whole(function.program, output, &parts.method).inspect_err(|_| malformed(record))
+            let kind = function.settings.content_type.as_ref();
+            answer::whole(function.program, server.held.keep(output), &parts.method, kind)
+                .inspect_err(|_| malformed(record))
         }
         Err(error) => {
             record.failed(&error);
@@ -250,9 +262,14 @@ async fn finish(
     let kept = Kept::default();
     let called = within(limit, pool.call_streamed(source, kept.clone(), Limits::new())).await;
     match (called, fate.get()) {
-        (Err(CallError::Cancelled), Some(refusal)) => Err(*refusal),
+        (Err(error), Some(refusal)) if is_of_client(&error) => Err(*refusal),
         (result, _) => Ok(result.map(|diagnostics| (kept.take(), diagnostics))),
     }
+}
+
+/// Whether a call may have ended so because of what its client did not send.
+fn is_of_client(error: &CallError) -> bool {
+    matches!(error, CallError::Cancelled | CallError::Overran(Overrun::Time(_)))
 }
 
 /// Waits for a call, which the pool ends at its deadline if it has begun.
@@ -283,7 +300,7 @@ async fn stream(
             None => Ok(Vec::new()),
         };
         return match (result, fate.as_ref().and_then(|fate| fate.get())) {
-            (Err(CallError::Cancelled), Some(refusal)) => Err(*refusal),
+            (Err(error), Some(refusal)) if is_of_client(&error) => Err(*refusal),
             (Err(error), _) => {
                 record.failed(&error);
                 Err(Refusal::of(&error))

@@ -3,6 +3,7 @@
 use super::bridge::Piece;
 use super::content::Upload;
 use super::function::Function;
+use super::held::Share;
 use super::identity;
 use super::refusal::Refusal;
 use coracle_hypercall::note::Program;
@@ -36,6 +37,7 @@ pub(super) async fn take(
     mut body: Incoming,
     patience: Duration,
     received: &AtomicU64,
+    share: &mut Share,
 ) -> Result<Input, Refusal> {
     let length = body.size_hint().exact();
     if length.is_some_and(|length| length > function.settings.body) {
@@ -61,6 +63,10 @@ pub(super) async fn take(
             let count = received.fetch_add(data.len() as u64, Ordering::Relaxed) + data.len() as u64;
             if count > function.settings.body {
                 return Err(Refusal::TooLarge);
+            }
+            share.add(data.len());
+            if !share.has_room() {
+                return Err(Refusal::Full);
             }
             if bytes.is_empty() && total == Some(data.len() as u64) {
                 return Ok(Some(data));

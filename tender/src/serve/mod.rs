@@ -8,9 +8,12 @@
 //! | `routes` | which function a request is for |
 //! | `start` | from the settings to a server that runs |
 //! | `reactor` | the threads that serve connections |
+//! | `connection` | one connection |
 //! | `fresh` | new snapshots, for new layouts |
 //! | `handle` | one request |
+//! | `host` | which host it is for |
 //! | `admission` | who has to wait, and who is refused |
+//! | `held` | how much of requests and responses is held |
 //! | `input` | from a request to what the guest is given |
 //! | `answer` | from what the guest put out to a response |
 //! | `bridge` | bodies between a connection and the thread that makes the call |
@@ -24,10 +27,13 @@ mod admission;
 mod answer;
 mod bridge;
 mod config;
+mod connection;
 mod content;
 mod fresh;
 mod function;
 mod handle;
+mod held;
+mod host;
 mod identity;
 mod input;
 mod log;

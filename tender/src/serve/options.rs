@@ -3,6 +3,7 @@
 use super::value;
 use crate::machine::Chosen;
 use clap::{Args, ValueEnum, ValueHint};
+use hyper::header::HeaderValue;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -33,7 +34,7 @@ pub enum LogFormat {
 )]
 pub struct Options {
     /// Where to listen, once or several times [default: 127.0.0.1:8080]
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = address)]
     pub listen: Vec<SocketAddr>,
     /// Read functions and settings from this file (TOML); what the command line says wins
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
@@ -52,6 +53,11 @@ pub struct Options {
     /// End a call that puts out more, and answer 502 [default: 64M]
     #[arg(long, value_name = "SIZE", value_parser = value::size)]
     pub output: Option<u64>,
+    /// What answers of programs are that do not say it themselves (all but `http` ones): a media type, as
+    /// "text/html; charset=utf-8" [default: text/plain of `main` programs that put out text, else
+    /// application/octet-stream]
+    #[arg(long, value_name = "TYPE", value_parser = value_of_field)]
+    pub content_type: Option<HeaderValue>,
     /// How many calls each function makes at once, each in an instance [default: 64]
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub instances: Option<u32>,
@@ -66,8 +72,8 @@ pub struct Options {
     /// many as there may be descriptors]
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     pub connections: Option<u32>,
-    /// How long a client may take to send a request's head, or a body that is not handed on piece by
-    /// piece; 408 after that [default: 30s]
+    /// How long a client may take: to send a request's head, after which its connection is closed; a body that
+    /// is not handed on piece by piece, 408 after that; to ask again; to take in what it is sent [default: 30s]
     #[arg(long, value_name = "TIME", value_parser = value::duration)]
     pub receive: Option<Duration>,
     /// After SIGTERM, how long requests have to end [default: 30s]
@@ -90,4 +96,13 @@ pub struct Options {
     /// /NAME
     #[arg(value_name = "[ROUTE=]PROGRAM", value_hint = ValueHint::FilePath)]
     pub programs: Vec<String>,
+}
+
+fn value_of_field(text: &str) -> Result<HeaderValue, String> {
+    HeaderValue::from_str(text).map_err(|_| "a media type, as text/html".to_owned())
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let hint = "an address of this machine and a port, as 127.0.0.1:8080, 0.0.0.0:80 for all, or [::1]:8080";
+    text.parse().map_err(|_| hint.to_owned())
 }

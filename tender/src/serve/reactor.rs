@@ -1,12 +1,8 @@
 //! The threads that serve connections. Each has a runtime of its own: a connection stays on its thread, and a
 //! call that is short is made there.
 
-use super::handle::handle;
+use super::connection;
 use super::start::Server;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::GracefulShutdown;
 use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -14,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use tokio::runtime;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 
 /// A connection that was accepted, and its place among all.
 type Accepted = (TcpStream, SocketAddr, OwnedSemaphorePermit);
@@ -75,27 +71,22 @@ async fn serve(
     count: Arc<AtomicUsize>,
     drain: Duration,
 ) -> bool {
-    let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(server.receive).pipeline_flush(true);
-    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(100);
-    let graceful = GracefulShutdown::new();
+    let builder = Arc::new(connection::builder(&server));
+    let (end, ending) = watch::channel(());
     while let Some((stream, address, place)) = connections.recv().await {
         let gone = Gone { count: Arc::clone(&count), _place: place };
-        // Without these the connection is slower, and serves all the same.
-        let _ = stream.set_nodelay(true);
         let stream = stream.set_nonblocking(true).and_then(|()| tokio::net::TcpStream::from_std(stream));
         let Ok(stream) = stream else { continue };
-        let server = Arc::clone(&server);
-        let service = service_fn(move |request| handle(Arc::clone(&server), address.ip(), request));
-        let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
-        let connection = graceful.watch(connection);
+        let (server, builder, ending) = (Arc::clone(&server), Arc::clone(&builder), ending.clone());
         tokio::spawn(async move {
-            // What went wrong with a connection, its client knows; with a request, the log.
-            let _ = connection.await;
+            connection::serve(server, &builder, stream, address, ending).await;
             drop(gone);
         });
     }
-    tokio::time::timeout(drain, graceful.shutdown()).await.is_ok()
+    drop(ending);
+    // Told once, each connection ends after its last request; when all have, nobody listens any more.
+    end.send_replace(());
+    tokio::time::timeout(drain, end.closed()).await.is_ok()
 }
 
 /// Counts a connection out.

@@ -8,6 +8,8 @@ use hyper::{Response, StatusCode};
 /// Why the server answers itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refusal {
+    /// The request names no host, several, or what is none.
+    NoHost,
     /// No route leads anywhere.
     NoRoute,
     /// The body is longer than it may be.
@@ -49,9 +51,9 @@ impl Refusal {
 
     fn status(self) -> StatusCode {
         match self {
+            Refusal::NoHost | Refusal::Broken => StatusCode::BAD_REQUEST,
             Refusal::NoRoute => StatusCode::NOT_FOUND,
             Refusal::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Refusal::Broken => StatusCode::BAD_REQUEST,
             Refusal::Slow => StatusCode::REQUEST_TIMEOUT,
             Refusal::Client => StatusCode::TOO_MANY_REQUESTS,
             Refusal::Full | Refusal::Waited | Refusal::Stale => StatusCode::SERVICE_UNAVAILABLE,
@@ -63,6 +65,7 @@ impl Refusal {
 
     fn words(self) -> &'static str {
         match self {
+            Refusal::NoHost => "a request has one Host field, which names a host\n",
             Refusal::NoRoute => "no function has this route\n",
             Refusal::TooLarge => "the body is longer than this function takes\n",
             Refusal::Broken => "the body broke off\n",

@@ -4,6 +4,7 @@ use super::admission::Clients;
 use super::config::{ConfigError, Settings};
 use super::fresh;
 use super::function::{Function, FunctionError};
+use super::held::Held;
 use super::log::Log;
 use super::metrics::Metrics;
 use super::options::Options;
@@ -12,10 +13,10 @@ use crate::machine::HostError;
 use crate::pool::MOST_UNWANTED;
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -47,8 +48,8 @@ pub enum ServeError {
     Start(#[from] io::Error),
     /// Too few descriptors.
     #[error(
-        "{instances} instances need {needed} descriptors, and there may be {limit}: raise `ulimit -n`, or \
-         lower --instances"
+        "up to {instances} instances, those that are being given back included, and some connections need \
+         {needed} descriptors, and there may be {limit}: raise `ulimit -n`, or lower --instances"
     )]
     Descriptors {
         /// All functions' instances.
@@ -79,14 +80,10 @@ pub(super) struct Server {
     pub(super) receive: Duration,
     /// Places for connections, and how many there were at the start.
     places: (Arc<Semaphore>, usize),
-    draining: AtomicBool,
+    pub(super) held: Arc<Held>,
 }
 
 impl Server {
-    pub(super) fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
-    }
-
     pub(super) fn metrics_text(&self) -> String {
         let connections = self.places.1 - self.places.0.available_permits();
         self.metrics.text(&self.functions, self.log.dropped(), connections)
@@ -137,19 +134,21 @@ fn serve(settings: Settings, connections: usize, log: &Log) -> Result<u8, ServeE
         clients: settings.per_client.map(Clients::new),
         receive: settings.receive,
         places: (Arc::new(Semaphore::new(connections)), connections),
-        draining: AtomicBool::new(false),
+        held: Arc::default(),
     });
     let runtime = runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     let reactors = (0..threads).map(|_| Reactor::start(&server, settings.drain));
     let reactors = reactors.collect::<io::Result<Vec<_>>>()?;
-    let answered = runtime.block_on(until_end(&server, listeners, reactors))?;
-    if !answered {
-        log.server(format_args!(
-            "requests were still going on after {:?} (--drain): cut off",
-            settings.drain
-        ));
+    let ended = runtime.block_on(until_end(&server, listeners, reactors))?;
+    match ended {
+        Ended::Answered => {}
+        Ended::CutOff => {
+            let drain = settings.drain;
+            log.server(format_args!("requests were still going on after {drain:?} (--drain): cut off"));
+        }
+        Ended::Hurried => log.server("a second signal: requests that were still going on are cut off"),
     }
-    Ok(u8::from(!answered))
+    Ok(u8::from(ended != Ended::Answered))
 }
 
 /// How many connections there may be.
@@ -192,12 +191,26 @@ fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
     listener.map_err(|cause| ServeError::Listen { address, cause })
 }
 
-/// Accepts connections until a signal, then lets the reactors end. Says whether all requests were answered.
+/// How the server ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// All requests were answered.
+    Answered,
+    /// Their time was up.
+    CutOff,
+    /// Somebody did not want to wait.
+    Hurried,
+}
+
+/// A signal that comes so soon after the first is the same wish: `timeout` signals a process and then its group.
+const SAME_WISH: Duration = Duration::from_millis(250);
+
+/// Accepts connections until a signal, then lets the reactors end.
 async fn until_end(
     server: &Arc<Server>,
     listeners: Vec<TcpListener>,
     reactors: Vec<Reactor>,
-) -> io::Result<bool> {
+) -> io::Result<Ended> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let reactors = Arc::new(reactors);
     let mut accepting = JoinSet::new();
@@ -213,18 +226,27 @@ async fn until_end(
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
-    server.draining.store(true, Ordering::Relaxed);
     server.log.server("no new connections; ends when all requests are answered");
     accepting.shutdown().await;
     let mut ending = JoinSet::new();
     for reactor in Arc::into_inner(reactors).into_iter().flatten() {
         ending.spawn(reactor.end());
     }
-    // Who asks twice does not want to wait.
-    tokio::select! {
-        ended = ending.join_all() => Ok(ended.into_iter().all(|all| all)),
-        _ = terminate.recv() => Ok(false),
-        _ = interrupt.recv() => Ok(false),
+    let mut ending = pin!(ending.join_all());
+    let wish = Instant::now();
+    loop {
+        // Who asks twice does not want to wait.
+        tokio::select! {
+            biased;
+            ended = ending.as_mut() => {
+                return Ok(if ended.into_iter().all(|all| all) { Ended::Answered } else { Ended::CutOff });
+            }
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        if wish.elapsed() > SAME_WISH {
+            return Ok(Ended::Hurried);
+        }
     }
 }
 
@@ -233,9 +255,12 @@ async fn until_end(
 async fn accept(listener: tokio::net::TcpListener, server: Arc<Server>, reactors: Arc<Vec<Reactor>>) {
     let accepting = Accepting { listener, server, reactors };
     loop {
-        let Ok(place) = Arc::clone(&accepting.server.places.0).acquire_owned().await else { return };
         match accepting.listener.accept().await {
-            Ok((stream, address)) => accepting.give(stream.into_std(), address, place),
+            Ok((stream, address)) => {
+                // One more than there may be waits here, the others with the kernel.
+                let Ok(place) = Arc::clone(&accepting.server.places.0).acquire_owned().await else { return };
+                accepting.give(stream.into_std(), address, place);
+            }
             Err(error) => {
                 // Mostly that there are no descriptors, which passes.
                 accepting.server.log.server(format_args!("cannot accept a connection: {error}"));

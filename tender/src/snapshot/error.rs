@@ -16,7 +16,7 @@ pub enum TakeError {
     #[error(transparent)]
     Boot(#[from] BootError),
     /// It ended before it was ready.
-    #[error("the program ended while it initialised itself")]
+    #[error("the program ended before it was ready{}", how(end))]
     Ended {
         /// How.
         end: Box<End>,
@@ -49,6 +49,28 @@ pub enum TakeError {
     /// What was written is not a snapshot, which is a mistake in Coracle.
     #[error("the snapshot that was taken is not sound, which is a mistake in Coracle: {0}")]
     Unsound(Refusal),
+}
+
+impl TakeError {
+    /// Whether it is the host that could not, and not the program that failed.
+    #[must_use]
+    pub fn is_of_host(&self) -> bool {
+        match self {
+            TakeError::Boot(_) | TakeError::Machine(_) | TakeError::Memory(_) => true,
+            TakeError::Ended { end, .. } => matches!(**end, End::Dead(_)),
+            _ => false,
+        }
+    }
+}
+
+/// How a program ended, where its report does not say.
+fn how(end: &End) -> String {
+    match end {
+        End::Exited(status) => format!(", with status {status}"),
+        End::Failed(reason) => format!(": {reason}"),
+        End::Dead(dead) => format!(": {dead}"),
+        _ => String::new(),
+    }
 }
 
 /// Why a file is not run as a snapshot.

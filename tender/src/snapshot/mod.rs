@@ -39,7 +39,7 @@ use crate::runnable::open_file;
 use coracle_hypercall::event::EventSources;
 use coracle_hypercall::memory::PAGE;
 use coracle_hypercall::note::{Permissions, Program};
-use format::Run;
+use format::{Header, Run};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -166,6 +166,14 @@ impl Snapshot {
     /// The pages that runs write to, as far as that is known.
     pub(crate) fn hot(&self) -> &[Run] {
         self.hot.get().map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// Whether its file has become shorter than it was when it was opened.
+    #[must_use]
+    pub fn was_cut(&self) -> bool {
+        let Header { image_offset, image_length, .. } = self.head.header;
+        let whole = image_offset.saturating_add(image_length);
+        self.file.metadata().is_ok_and(|now| now.len() < whole)
     }
 
     /// What kind of program it is of.

@@ -68,7 +68,7 @@ impl Caller for Said {
         self.diagnostics.extend(text.iter().take(room));
     }
 
-    fn function(&mut self, _: &str, _: &[u8]) -> Option<Result<Vec<u8>, String>> {
+    fn function(&mut self, _: &str, _: &[u8], _: Option<Instant>) -> Option<Result<Vec<u8>, String>> {
         None
     }
 }

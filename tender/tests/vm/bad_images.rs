@@ -1,5 +1,6 @@
 //! Damaged images, run for real: nothing starts, or a guest ends as guests end.
 
+use crate::lane::times;
 use crate::scratch::Scratch;
 use crate::support::{example, no_kvm, output, run, stderr, stdout};
 use coracle_hypercall::exit;
@@ -57,7 +58,9 @@ fn every_truncation_of_an_image_is_refused_or_ends_as_guests_do() {
     let (scratch, whole) = (Scratch::new(), hello());
     // Behind the headers, one in 64 but in the long runs.
     let step = if proptest_cases().is_some() { 1 } else { 64 };
-    let lengths = (0..headers(&whole)).chain((headers(&whole)..whole.len()).step_by(step));
+    let each = headers(&whole).div_ceil(times(headers(&whole) as u32, 20) as usize);
+    let step = step * each;
+    let lengths = (0..headers(&whole)).step_by(each).chain((headers(&whole)..whole.len()).step_by(step));
     for length in lengths {
         let image = scratch.program("truncated", whole.get(..length).expect("a part"));
         let status = run_damaged(image);
@@ -72,7 +75,7 @@ fn an_image_with_flipped_bits_in_its_headers_is_refused_or_ends_as_guests_do() {
         return;
     }
     // A run of each costs what a hundred images cost that are only looked at.
-    let cases = proptest_cases().map_or(200, |cases| cases / 100);
+    let cases = proptest_cases().map_or_else(|| times(200, 10), |cases| cases / 100);
     let (scratch, whole) = (Scratch::new(), hello());
     let headers = headers(&whole);
     let flips = proptest::collection::vec((0..headers, 0..8_u32), 1..4);

@@ -1,6 +1,7 @@
 //! The guest's standard streams.
 
 use crate::child::{Blocked, Running};
+use crate::lane::times;
 use crate::scratch::Scratch;
 use crate::support::{coracle, example, guest, no_kvm, output, run, stderr, stdout};
 use coracle_hypercall::exit;
@@ -156,19 +157,19 @@ fn a_hundred_megabytes_pass_through_cat_unchanged() {
         return;
     }
     const PIECE: usize = 100_000;
-    const PIECES: usize = 1_000;
+    let pieces = times(1_000, 20) as usize;
     let mut running = Running::start(run::<&str>(&[], example("release", "cat"), &[]).stdin(Stdio::piped()));
     let mut input = running.input();
     std::thread::scope(|scope| {
         scope.spawn(move || {
             let (mut stream, mut piece) = (Stream(42), vec![0; PIECE]);
-            for _ in 0..PIECES {
+            for _ in 0..pieces {
                 stream.fill(&mut piece);
                 input.write_all(&piece).expect("cat reads");
             }
         });
         let (mut stream, mut piece) = (Stream(42), vec![0; PIECE]);
-        for number in 0..PIECES {
+        for number in 0..pieces {
             stream.fill(&mut piece);
             assert!(running.bytes(PIECE) == piece, "piece {number} has changed");
         }

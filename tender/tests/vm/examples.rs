@@ -1,5 +1,6 @@
 //! The examples: what each prints and how it ends, however it is built.
 
+use crate::lane::{beyond_bochs, times};
 use crate::scratch::Scratch;
 use crate::support::{coracle, example, fed, no_kvm, output, run, stderr, stdout};
 use coracle_hypercall::exit;
@@ -92,7 +93,9 @@ fn more_memory_is_more_heap() {
     if no_kvm() {
         return;
     }
-    for (memory, least) in [("16M", 8), ("256M", 200), ("1G", 900)] {
+    // It is filled: on a lane, that of a large machine takes minutes.
+    let sizes = times(3, 1) as usize;
+    for (memory, least) in [("16M", 8), ("256M", 200), ("1G", 900)].into_iter().take(sizes) {
         let ended = output(run(&["--mem", memory], example("release", "allocate"), &[""; 0]));
         assert_eq!(ended.status.code(), Some(0), "{memory}: {}", stderr(&ended));
         let text = stdout(&ended);
@@ -187,6 +190,9 @@ fn handler_echo_gives_back_what_it_was_given() {
 
 #[test]
 fn handler_resize_makes_thumbnails_of_jpeg_and_png() {
+    if beyond_bochs("decodes a photo in minutes") {
+        return;
+    }
     let photo = include_bytes!("../../../examples/handler-resize/picture.jpg");
     each_given("handler-resize", photo, |profile, ended| {
         assert_eq!(ended.status.code(), Some(0), "{profile}: {}", stderr(ended));

@@ -1,6 +1,7 @@
 //! What the libos gives a program. Guests check it from within; here stands what they are given, and
 //! what is to come out.
 
+use crate::lane::times;
 use crate::support::{fed, guest, no_kvm, output, run, stderr, stdout};
 use std::process::Output;
 
@@ -33,7 +34,7 @@ fn the_heap_keeps_alignment_and_contents_and_can_be_used_up_again_and_again() {
     if no_kvm() {
         return;
     }
-    for memory in ["24M", "64M"] {
+    for memory in ["24M", "64M"].into_iter().take(times(2, 1) as usize) {
         checks_itself(&["--mem", memory], "heap");
     }
 }

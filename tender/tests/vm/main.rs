@@ -5,6 +5,7 @@
 
 mod child;
 mod holdings;
+mod lane;
 mod library;
 mod not_run;
 mod scratch;
@@ -24,6 +25,7 @@ mod handlers;
 mod invoke;
 mod libos;
 mod many;
+mod old_kernels;
 mod pool;
 mod process;
 mod readme;

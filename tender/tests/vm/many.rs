@@ -5,6 +5,7 @@
 mod random;
 
 use crate::holdings::{Holdings, threads};
+use crate::lane::times;
 use crate::library::{Machine, alone};
 use crate::support::{guest, no_kvm, run};
 use coracle_tender::instance::End;
@@ -12,7 +13,9 @@ use random::Random;
 use std::process::Stdio;
 use std::sync::Barrier;
 
-const MANY: u64 = 200;
+fn many() -> u64 {
+    times(200, 20).into()
+}
 
 /// What the guest `sum` prints.
 fn sum(seed: u64) -> String {
@@ -28,12 +31,12 @@ fn two_hundred_vms_of_one_process_each_give_their_answer_and_leave_nothing_behin
     }
     let name = "many::two_hundred_vms_of_one_process_each_give_their_answer_and_leave_nothing_behind";
     alone(name, || {
-        let machine = Machine::open(guest("sum"));
+        let (machine, many) = (Machine::open(guest("sum")), many());
         let threads = threads();
         // What the process keeps from its first threads and its first VM, it keeps once.
-        at_once(&machine, MANY);
+        at_once(&machine, many);
         let before = Holdings::with_threads(threads);
-        at_once(&machine, MANY);
+        at_once(&machine, many);
         Holdings::with_threads(threads).expect_no_more_than(&before);
     });
 }
@@ -64,7 +67,7 @@ fn two_hundred_vms_of_as_many_processes_each_give_their_answer() {
         let mut command = run(&[], guest("sum"), &[seed.to_string()]);
         command.stdout(Stdio::piped()).spawn().expect("coracle starts")
     };
-    let running: Vec<_> = (0..MANY).map(|seed| (seed, start(seed))).collect();
+    let running: Vec<_> = (0..many()).map(|seed| (seed, start(seed))).collect();
     for (seed, child) in running {
         let output = child.wait_with_output().expect("coracle ends");
         assert_eq!(output.status.code(), Some(0));

@@ -12,6 +12,7 @@ use std::mem::offset_of;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 use zerocopy::{FromBytes, IntoBytes};
 
 /// `coracle snapshot` with these arguments.
@@ -65,6 +66,31 @@ fn names(folder: &Path) -> Vec<String> {
 
 fn text(path: &Path) -> &str {
     path.to_str().expect("a path of ours")
+}
+
+#[test]
+fn a_run_whose_file_is_cut_short_says_so() {
+    if no_kvm() {
+        return;
+    }
+    let scratch = Scratch::new();
+    let file = take(&scratch, &example("release", "handler-echo"), &[]);
+    let mut command = resume(&[], &file);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("coracle starts");
+    let of_process = |name| fs::read_to_string(format!("/proc/{}/{name}", child.id())).expect("a process");
+    let begin = Instant::now();
+    // It has mapped the file and sleeps: it waits for its input.
+    while !(of_process("maps").contains("guest.snapshot") && of_process("stat").contains(") S ")) {
+        assert!(begin.elapsed() < Duration::from_secs(60), "it never waits for input");
+        std::thread::yield_now();
+    }
+    fs::File::options().write(true).open(&file).expect("ours").set_len(4096).expect("it is cut");
+    // A guest that needs nothing of what is gone answers.
+    let _ = child.stdin.take().expect("a pipe").write_all(&[b'a'; 1 << 20]);
+    let ended = child.wait_with_output().expect("it ends");
+    let said = stderr(&ended);
+    assert!(!ended.status.success() && said.contains("cut short while it ran"), "{said}");
 }
 
 #[test]

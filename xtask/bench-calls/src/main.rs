@@ -175,7 +175,12 @@ impl Caller for Unkept<'_> {
 
     fn diagnostics(&mut self, _: &[u8]) {}
 
-    fn function(&mut self, _: &str, _: &[u8]) -> Option<std::result::Result<Vec<u8>, String>> {
+    fn function(
+        &mut self,
+        _: &str,
+        _: &[u8],
+        _: Option<Instant>,
+    ) -> Option<std::result::Result<Vec<u8>, String>> {
         None
     }
 }

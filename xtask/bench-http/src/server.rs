@@ -53,9 +53,8 @@ fn reactor(work: &Arc<Work>) -> Result<mpsc::UnboundedSender<TcpStream>> {
                 };
                 let work = Arc::clone(&work);
                 let service = service_fn(move |request| answer(Arc::clone(&work), request));
-                let mut builder = hyper::server::conn::http1::Builder::new();
-                let connection = builder.pipeline_flush(true).serve_connection(TokioIo::new(stream), service);
-                tokio::spawn(connection);
+                let builder = hyper::server::conn::http1::Builder::new();
+                tokio::spawn(builder.serve_connection(TokioIo::new(stream), service));
             }
         });
     });

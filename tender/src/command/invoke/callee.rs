@@ -69,8 +69,8 @@ impl Callee {
             return Ok(Callee::Fresh { host, image, config, timeout: invoke.timeout });
         }
         let snapshot = take(&host, &image, &config).map_err(|error| {
-            let guest = !matches!(error, TakeError::Boot(_) | TakeError::Machine(_) | TakeError::Memory(_));
-            NoCallee { words: words(path, &error), status: if guest { FAILED } else { exit::TENDER } }
+            let status = if error.is_of_host() { exit::TENDER } else { FAILED };
+            NoCallee { words: words(path, &error), status }
         })?;
         let pool = pool(snapshot, invoke.timeout, invoke.jobs.into(), count);
         pool.map(Callee::Clean).map_err(|error| format!("{}: {error}", path.display()).into())
@@ -108,12 +108,14 @@ fn fresh(
 
 /// A program that does not get ready has failed, unless it is the host that has.
 fn not_ready(words: String, error: TakeError) -> CallError {
+    if error.is_of_host() {
+        return HostFailure::Boot(words).into();
+    }
     match error {
         TakeError::Ended { report: Some(report), diagnostics, .. } => {
             CallError::Crashed { summary: "while it initialised itself".to_owned(), report, diagnostics }
         }
         TakeError::Late(limit) => CallError::Overran(Overrun::Time(limit)),
-        TakeError::Boot(_) | TakeError::Machine(_) | TakeError::Memory(_) => HostFailure::Boot(words).into(),
         _ => CallError::Failed { reason: words, diagnostics: Vec::new() },
     }
 }

@@ -27,7 +27,7 @@ impl Progress {
         self.done += 1;
         if self.wanted && self.bar.is_none() && self.start.elapsed() >= SOON {
             let bar = ProgressBar::with_draw_target(Some(self.count), ProgressDrawTarget::stderr());
-            let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} calls, {per_sec}, {eta} left");
+            let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} calls, {eta} left");
             // The template is sound; without it there is another bar.
             self.bar = Some(style.map_or_else(|_| bar.clone(), |style| bar.clone().with_style(style)));
         }

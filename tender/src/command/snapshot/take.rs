@@ -5,7 +5,6 @@ use crate::command::say::{say, say_unless, show};
 use crate::command::{refuse, value};
 use clap::{Args, ValueHint};
 use coracle_tender::image::Image;
-use coracle_tender::instance::End;
 use coracle_tender::machine::Chosen;
 use coracle_tender::snapshot::{Said, Snapshot, TakeError};
 use serde_json::json;
@@ -137,18 +136,12 @@ fn unwritten(output: &Path, error: &io::Error) -> String {
 fn explained(error: TakeError, path: &Path) -> String {
     let path = path.display();
     match error {
-        TakeError::Ended { end, report, diagnostics } => {
-            pass_on(&Said { diagnostics, ..Said::default() }, false);
+        TakeError::Ended { ref report, ref diagnostics, .. } => {
+            pass_on(&Said { diagnostics: diagnostics.clone(), ..Said::default() }, false);
             if let Some(report) = report {
                 say(report);
             }
-            let how = match *end {
-                End::Exited(status) => format!(", with status {status}"),
-                End::Failed(reason) => format!(": {reason}"),
-                End::Dead(dead) => format!(": {dead}"),
-                _ => String::new(),
-            };
-            format!("{path}: the program ended before it was ready{how}")
+            format!("{path}: {error}")
         }
         TakeError::Late(limit) => {
             format!("{path}: the program was not ready after {limit:?} (--timeout): give it longer")

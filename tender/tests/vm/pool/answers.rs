@@ -1,6 +1,7 @@
 //! Answers: each from a machine that no other call has touched.
 
 use super::{LONG, NONE, obedient, pool_of, snapshot, text};
+use crate::library::alone;
 use crate::support::{guest, no_kvm};
 use coracle_tender::pool::{Call, CallError, Limits, Output, Pool};
 use coracle_tender::snapshot::Snapshot;
@@ -148,4 +149,23 @@ fn pools_calls_and_errors_go_between_threads() {
     shared::<CallError>();
     shared::<Output>();
     sent::<Call<Output>>();
+}
+
+#[test]
+fn a_response_of_64_mib_is_an_answer_and_a_longer_one_is_refused_as_too_long() {
+    if no_kvm() {
+        return;
+    }
+    // Memory in such amounts holds up other tests of the process.
+    alone("pool::answers::a_response_of_64_mib_is_an_answer_and_a_longer_one_is_refused_as_too_long", || {
+        let pool = pool_of(1);
+        let most = 64 << 20;
+        let answer = pool.call(format!("respond {most}").as_bytes(), NONE).expect("an answer").bytes;
+        assert!(answer.len() == most && answer.iter().all(|byte| *byte == b'x'));
+        // The guest goes on, and gives the refusal as its answer.
+        let answer = pool.call(format!("respond {}", most + 1).as_bytes(), NONE).expect("an answer");
+        assert_eq!(text(answer), "TooLong");
+        assert_eq!(text(pool.call(b"calls", NONE).expect("an answer")), "1");
+        assert_eq!(pool.metrics().created, 1);
+    });
 }

@@ -1,10 +1,12 @@
 //! Limits: time, memory and output.
 
-use super::{LONG, NONE, pool_of, snapshot, text};
+use super::{LONG, NONE, pool_of, snapshot, snapshot_with, text};
+use crate::lane;
 use crate::library::alone;
 use crate::support::{guest, no_kvm};
-use coracle_tender::pool::{CallError, Limits, Overrun, Pool};
+use coracle_tender::pool::{Builder, CallError, Limits, Overrun, Pool};
 use futures_executor::block_on;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// What each of these does, it does for ever.
@@ -28,30 +30,45 @@ fn a_guest_without_end_costs_its_caller_the_deadline_whatever_it_does() {
     assert_eq!(text(pool.call(b"echo on", NONE).expect("an answer")), "on");
 }
 
-/// For how long the threads of this process have waited for a CPU, all in all.
-fn waited_for_cpus() -> Duration {
-    let threads = std::fs::read_dir("/proc/self/task").expect("threads").flatten();
-    let waited = threads.filter_map(|thread| {
-        // Nanoseconds on a CPU, nanoseconds of waiting for one, turns. Not every kernel counts.
-        let counts = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
-        counts.split(' ').nth(1)?.parse::<u64>().ok()
-    });
-    Duration::from_nanos(waited.sum())
+/// For how long a thread has waited for a CPU, by what the kernel says of it.
+fn waited(thread: &Path) -> Duration {
+    // Nanoseconds on a CPU, nanoseconds of waiting for one, turns. Not every kernel counts.
+    let counts = std::fs::read_to_string(thread.join("schedstat")).ok();
+    let waited = counts.and_then(|counts| counts.split(' ').nth(1)?.parse().ok());
+    Duration::from_nanos(waited.unwrap_or_default())
 }
 
-/// How much longer than the limit this takes, in the middle of many. What it takes longer because other
+/// The same for this thread, which makes a blocking call itself.
+fn waited_here() -> Duration {
+    waited(Path::new("/proc/thread-self"))
+}
+
+/// The same for all threads of this process together.
+fn waited_anywhere() -> Duration {
+    std::fs::read_dir("/proc/self/task")
+        .expect("threads")
+        .flatten()
+        .map(|thread| waited(&thread.path()))
+        .sum()
+}
+
+/// How much longer than the limit this takes, in the middle of so many. What it takes longer because other
 /// programs have the CPUs is not ours.
-fn delay(call: impl Fn(Limits) -> CallError) -> Duration {
-    const LIMIT: Duration = Duration::from_millis(15);
-    let mut delays: Vec<_> = (0..60)
+fn delay(
+    calls: usize,
+    limit: Duration,
+    waited: fn() -> Duration,
+    call: impl Fn(Limits) -> CallError,
+) -> Duration {
+    let mut delays: Vec<_> = (0..calls)
         .map(|_| {
-            let (before, begin) = (waited_for_cpus(), Instant::now());
-            let error = call(Limits::new().time(LIMIT));
+            let (before, begin) = (waited(), Instant::now());
+            let error = call(Limits::new().time(limit));
             let took = begin.elapsed();
             // Busy: on a machine with other work, the instance of the last call may still be on its way back.
             assert!(matches!(error, CallError::Overran(Overrun::Time(_)) | CallError::Busy(_)), "{error:?}");
-            let late = took.checked_sub(LIMIT).expect("it does not end before its time");
-            late.saturating_sub(waited_for_cpus().saturating_sub(before))
+            let late = took.checked_sub(limit).expect("it does not end before its time");
+            late.saturating_sub(waited().saturating_sub(before))
         })
         .collect();
     delays.sort_unstable();
@@ -67,10 +84,84 @@ fn a_deadline_is_kept_within_two_milliseconds() {
         // All threads that there will be are there: those that end take their counts with them.
         let pool = pool_of(1);
         block_on(pool.call_async(b"echo", NONE)).expect("an answer");
-        let blocking = delay(|limits| pool.call(b"loop", limits).expect_err("it has no end"));
-        assert!(blocking < Duration::from_millis(2), "{blocking:?}");
-        let own = delay(|limits| block_on(pool.call_async(b"loop", limits)).expect_err("it has no end"));
-        assert!(own < Duration::from_millis(2), "{own:?}");
+        let limit = Duration::from_millis(15);
+        let most = lane::delay(Duration::from_millis(2));
+        let call = |limits| pool.call(b"loop", limits).expect_err("it has no end");
+        let blocking = delay(60, limit, waited_here, call);
+        assert!(blocking < most, "{blocking:?}");
+        let call = |limits| block_on(pool.call_async(b"loop", limits)).expect_err("it has no end");
+        let own = delay(60, limit, waited_anywhere, call);
+        assert!(own < most, "{own:?}");
+    });
+}
+
+/// As much as one call of the contract moves at most.
+const MUCH: usize = 64 << 20;
+
+/// A pool with room for all of it.
+fn roomy(name: &str) -> Builder {
+    Pool::builder(snapshot_with(&guest(name), &[], 4 * MUCH as u64)).max(4).deadline(LONG)
+}
+
+/// A deadline in the midst of something that takes far longer is kept within two milliseconds.
+fn a_deadline_is_kept(pool: &Pool, input: &[u8], limit: Duration) {
+    let call = |limits| pool.call(input, limits).map(|output| output.bytes.len());
+    let late = delay(20, limit, waited_here, |limits| call(limits).expect_err("it takes longer"));
+    assert!(late < lane::delay(Duration::from_millis(2)), "{late:?} after {limit:?}");
+}
+
+/// The same of something that has an end.
+fn a_deadline_is_kept_before_the_end(pool: &Pool, input: &[u8]) {
+    let whole = (0..3).map(|_| {
+        let begin = Instant::now();
+        pool.call(input, NONE).expect("an answer");
+        begin.elapsed()
+    });
+    let whole = whole.min().expect("three of them");
+    a_deadline_is_kept(pool, input, whole / 3);
+}
+
+#[test]
+fn a_deadline_is_kept_while_the_guest_floods_standard_error() {
+    if no_kvm() {
+        return;
+    }
+    alone("pool::limits::a_deadline_is_kept_while_the_guest_floods_standard_error", || {
+        a_deadline_is_kept(&pool_of(4), b"flood", Duration::from_millis(20));
+    });
+}
+
+#[test]
+fn a_deadline_is_kept_while_input_is_copied() {
+    if no_kvm() {
+        return;
+    }
+    alone("pool::limits::a_deadline_is_kept_while_input_is_copied", || {
+        let pool = roomy("handler_bytes").build().expect("a pool");
+        a_deadline_is_kept_before_the_end(&pool, &vec![7; MUCH]);
+    });
+}
+
+#[test]
+fn a_deadline_is_kept_while_a_reply_of_the_host_is_copied() {
+    if no_kvm() {
+        return;
+    }
+    alone("pool::limits::a_deadline_is_kept_while_a_reply_of_the_host_is_copied", || {
+        let pool = roomy("on_command").function_of_bytes("much", |_| Ok(vec![0; MUCH]));
+        let pool = pool.build().expect("a pool");
+        a_deadline_is_kept(&pool, b"host-reply much", Duration::from_millis(20));
+    });
+}
+
+#[test]
+fn a_deadline_is_kept_while_a_response_is_copied() {
+    if no_kvm() {
+        return;
+    }
+    alone("pool::limits::a_deadline_is_kept_while_a_response_is_copied", || {
+        let pool = roomy("on_command").build().expect("a pool");
+        a_deadline_is_kept_before_the_end(&pool, format!("respond {MUCH}").as_bytes());
     });
 }
 
@@ -147,4 +238,28 @@ fn what_a_guest_writes_to_standard_error_is_kept_up_to_64_kib() {
     let input = [b"complain ".as_slice(), &vec![b'!'; 1 << 20]].concat();
     let output = pool_of(1).call(&input, NONE).expect("an answer");
     assert_eq!(output.diagnostics.len(), 64 << 10);
+}
+
+/// The most that this process has ever had in memory, in KiB.
+fn peak() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("status");
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("VmHWM");
+    peak.trim().trim_end_matches(" kB").parse().expect("a number")
+}
+
+#[test]
+fn what_a_guest_writes_to_standard_error_without_end_takes_no_memory() {
+    if no_kvm() {
+        return;
+    }
+    alone("pool::limits::what_a_guest_writes_to_standard_error_without_end_takes_no_memory", || {
+        let pool = pool_of(1);
+        pool.call(b"flood 1", NONE).expect("an answer");
+        let before = peak();
+        // 3 GiB.
+        let output = pool.call(b"flood 48", NONE).expect("an answer");
+        assert_eq!(output.diagnostics.len(), 64 << 10);
+        let after = peak();
+        assert!(after < before + 4096, "{before} KiB, then {after} KiB");
+    });
 }

@@ -34,10 +34,15 @@ const LONG: Duration = Duration::from_secs(60);
 
 /// A guest as it was when it was ready.
 fn snapshot(image: &Path, arguments: &[&str]) -> Arc<Snapshot> {
+    snapshot_with(image, arguments, Config::default().memory)
+}
+
+/// The same of one that has so much memory.
+fn snapshot_with(image: &Path, arguments: &[&str], memory: u64) -> Arc<Snapshot> {
     let host = Arc::new(crate::support::host());
     let image = Arc::new(Image::open(image).expect("a good image"));
     let arguments = std::iter::once(&"guest").chain(arguments).map(OsString::from).collect();
-    let config = Config { arguments, ..Config::default() };
+    let config = Config { arguments, memory, ..Config::default() };
     let (snapshot, _) = Snapshot::take(&host, &image, &config, LONG).expect("it becomes ready");
     Arc::new(snapshot)
 }

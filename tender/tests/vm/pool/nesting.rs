@@ -4,7 +4,9 @@ use super::{LONG, NONE, obedient, pool_of, text};
 use crate::library::Machine;
 use crate::support::{guest, no_kvm};
 use coracle_tender::instance::End;
-use coracle_tender::pool::{CallError, Limits, Overrun};
+use coracle_tender::pool::{CallError, Limits, Overrun, Pool, call_deadline};
+use futures_executor::block_on;
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 #[test]
@@ -16,6 +18,65 @@ fn a_function_of_the_host_may_make_a_call_itself() {
     let call = move |input: &[u8]| Ok(inner.call(input, NONE).map_err(|error| error.to_string())?.bytes);
     let outer = obedient().function_of_bytes("call", call).build().expect("a pool");
     assert_eq!(text(outer.call(b"host call echo inside", NONE).expect("an answer")), "inside");
+}
+
+/// A pool's handle for its own functions. While it is there, so is the pool.
+type Own = Arc<Mutex<Option<Pool>>>;
+
+/// A pool of one instance whose function `again` makes a call in the same pool, with so much time or what the
+/// outer call has left; and what comes of the inner calls.
+fn exhausted_by_itself(time: Option<Duration>) -> (Pool, Own, mpsc::Receiver<CallError>) {
+    let own = Own::default();
+    let (theirs, (send, errors)) = (Arc::clone(&own), mpsc::channel());
+    let send = Mutex::new(send);
+    let again = move |_: &[u8]| {
+        let left = || call_deadline().expect("a deadline").saturating_duration_since(Instant::now());
+        let limits = Limits::new().time(time.unwrap_or_else(left));
+        let pool = theirs.lock().expect("no panics").clone().expect("the pool");
+        let error = pool.call(b"echo", limits).expect_err("no instance is free");
+        let words = error.to_string();
+        send.lock().expect("no panics").send(error).expect("it is looked at");
+        Err(words)
+    };
+    let pool = obedient().max(1).function_of_bytes("again", again).build().expect("a pool");
+    *own.lock().expect("no panics") = Some(pool.clone());
+    (pool, own, errors)
+}
+
+#[test]
+fn a_call_within_the_call_that_waits_for_the_outer_ones_instance_ends_at_its_deadline() {
+    if no_kvm() {
+        return;
+    }
+    let (pool, own, errors) = exhausted_by_itself(Some(Duration::from_millis(30)));
+    let begin = Instant::now();
+    // The outer call has time left, and learns of it.
+    let error = pool.call(b"host again", NONE).expect_err("it fails");
+    assert!(matches!(&error, CallError::Failed { reason, .. } if reason.contains("are in use")), "{error:?}");
+    assert!(matches!(errors.recv(), Ok(CallError::Busy(_))));
+    assert!(begin.elapsed() < LONG / 2, "{:?}", begin.elapsed());
+    assert_eq!(text(pool.call(b"calls", NONE).expect("an answer")), "1");
+    own.lock().expect("no panics").take();
+}
+
+#[test]
+fn a_call_within_the_call_with_the_outer_ones_time_ends_with_it() {
+    if no_kvm() {
+        return;
+    }
+    let (pool, own, errors) = exhausted_by_itself(None);
+    let (limit, begin) = (Duration::from_millis(30), Instant::now());
+    for call in [
+        |pool: &Pool, limits| pool.call(b"host again", limits),
+        |pool: &Pool, limits| block_on(pool.call_async(b"host again", limits)),
+    ] {
+        let error = call(&pool, Limits::new().time(limit)).expect_err("its time is up");
+        assert!(matches!(error, CallError::Overran(Overrun::Time(time)) if time == limit), "{error:?}");
+        assert!(matches!(errors.recv(), Ok(CallError::Busy(_))));
+    }
+    assert!(begin.elapsed() < LONG / 2, "{:?}", begin.elapsed());
+    assert_eq!(text(pool.call(b"calls", NONE).expect("an answer")), "1");
+    own.lock().expect("no panics").take();
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Signals: which one the library takes, and that it leaves others alone.
 
 use super::{NONE, pool_of, text, wait_until};
+use crate::lane::times;
 use crate::library::alone;
 use crate::support::no_kvm;
 use coracle_tender::machine::kick_signal;
@@ -85,11 +86,11 @@ fn signals_of_the_process_do_not_disturb_calls() {
             libc::setitimer(libc::ITIMER_REAL, &every, std::ptr::null_mut());
         }
         let pool = pool_of(1);
-        for _ in 0..2000 {
+        for _ in 0..times(2000, 100) {
             assert_eq!(text(pool.call(b"echo on", NONE).expect("an answer")), "on");
         }
         // Each of these takes a new machine.
-        for _ in 0..200 {
+        for _ in 0..times(200, 10) {
             let error = pool.call(b"fault", NONE).expect_err("it crashes");
             assert!(matches!(error, CallError::Crashed { .. }), "{error:?}");
         }

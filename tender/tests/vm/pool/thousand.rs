@@ -1,6 +1,7 @@
 //! A thousand instances of one process.
 
 use super::{NONE, snapshot, text, wait_until};
+use crate::lane::times;
 use crate::library::alone;
 use crate::support::{guest, no_kvm_for};
 use coracle_tender::pool::Pool;
@@ -8,8 +9,6 @@ use std::sync::Barrier;
 
 /// What a process does otherwise.
 const WHAT: &str = "instances that share the pages of a snapshot";
-
-const COUNT: usize = 1000;
 
 /// Lets this process open as many files as it ever may.
 fn raise_descriptors() -> u64 {
@@ -39,20 +38,21 @@ fn a_thousand_idle_instances_take_little_memory_and_all_answer() {
         return;
     }
     alone("pool::thousand::a_thousand_idle_instances_take_little_memory_and_all_answer", || {
-        if raise_descriptors() < 2 * COUNT as u64 + 100 {
+        let count = times(1000, 50) as usize;
+        if raise_descriptors() < 2 * count as u64 + 100 {
             crate::not_run::not_run("too few descriptors: see `ulimit -n -H`");
             return;
         }
         let snapshot = snapshot(&guest("on_command"), &[]);
         let before = resident();
-        let pool = Pool::builder(snapshot).min(COUNT).max(COUNT).build().expect("a pool");
-        wait_until(|| pool.metrics().idle == COUNT);
-        let idle = (resident() - before) / COUNT as u64;
+        let pool = Pool::builder(snapshot).min(count).max(count).build().expect("a pool");
+        wait_until(|| pool.metrics().idle == count);
+        let idle = (resident() - before) / count as u64;
         assert!(idle <= 64, "{idle} KiB each before the first call");
         // All of them in use at once: each call waits in its machine for the last.
-        let all = Barrier::new(COUNT);
+        let all = Barrier::new(count);
         std::thread::scope(|scope| {
-            for number in 0..COUNT {
+            for number in 0..count {
                 let (pool, all) = (&pool, &all);
                 let call = move || {
                     all.wait();
@@ -69,8 +69,8 @@ fn a_thousand_idle_instances_take_little_memory_and_all_answer() {
             }
         });
         let metrics = pool.metrics();
-        assert_eq!((metrics.answered, metrics.created, metrics.idle), (COUNT as u64, COUNT as u64, COUNT));
-        let used = (resident() - before) / COUNT as u64;
+        assert_eq!((metrics.answered, metrics.created, metrics.idle), (count as u64, count as u64, count));
+        let used = (resident() - before) / count as u64;
         assert!(used <= 512, "{used} KiB each after a call");
     });
 }

@@ -1,11 +1,13 @@
 //! Calls that begin on their caller's thread, and go on elsewhere.
 
-use super::{LONG, NONE, obedient, pool_of, text, wait_until};
-use crate::support::no_kvm;
+use super::{LONG, NONE, obedient, pool_of, snapshot_with, text, wait_until};
+use crate::library::alone;
+use crate::support::{guest, no_kvm};
 use coracle_tender::pool::{Begun, CallError, Going, Limits, Output, Overrun, Pool};
 use futures_executor::block_on;
+use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Begins a call that does not end in its first turn.
 fn paused(pool: &Pool, input: &'static [u8], limits: Limits) -> Going<&'static [u8]> {
@@ -85,6 +87,36 @@ fn a_call_that_is_paused_and_dropped_leaves_its_place() {
     drop(paused(&pool, b"loop", NONE));
     assert_eq!(text(pool.call(b"calls", NONE).expect("an answer")), "1");
     assert_eq!(pool.metrics().discarded, 1);
+}
+
+/// How long a call that does so holds up the thread that begins it, where nothing else has the CPU. It answers
+/// so many bytes.
+fn holds_up(input: &'static [u8], answered: usize) -> Duration {
+    let snapshot = snapshot_with(&guest("on_command"), &[], 256 << 20);
+    let times = (0..5).map(|_| {
+        // A further call of one pool would not begin at once.
+        let pool = Pool::builder(Arc::clone(&snapshot)).max(1).deadline(LONG).build().expect("a pool");
+        let begin = Instant::now();
+        let going = paused(&pool, input, NONE);
+        let held_up = begin.elapsed();
+        assert_eq!(block_on(going.finish()).expect("an answer").bytes.len(), answered);
+        held_up
+    });
+    times.min().expect("five of them")
+}
+
+#[test]
+fn what_takes_the_tender_long_is_left_to_a_thread_of_the_pool() {
+    if no_kvm() {
+        return;
+    }
+    // Memory that is given back in such amounts holds up other tests of the process.
+    alone("pool::turns::what_takes_the_tender_long_is_left_to_a_thread_of_the_pool", || {
+        for (input, answered) in [(b"respond 67108864".as_slice(), 64 << 20), (b"draw 67108864", 0)] {
+            let time = holds_up(input, answered);
+            assert!(time < Duration::from_millis(5), "{}: {time:?}", String::from_utf8_lossy(input));
+        }
+    });
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use super::code::{code, run};
 use super::machine::{DEBUG, GENERAL_PROTECTION, Ran};
+use crate::lane::{INTERRUPTS, beyond_bochs};
 use crate::support::{guest, no_kvm, output};
 use coracle_hypercall::exit;
 use coracle_tender::instance::End;
@@ -118,7 +119,7 @@ fn interrupts_cannot_be_turned_off_for_good() {
 
 #[test]
 fn a_guest_with_interrupts_off_ends_when_its_time_is_up() {
-    if no_kvm() {
+    if no_kvm() || beyond_bochs(INTERRUPTS) {
         return;
     }
     let ended = output(crate::support::run::<&str>(&["--timeout", "200ms"], guest("interrupts_off"), &[]));
@@ -129,7 +130,7 @@ fn a_guest_with_interrupts_off_ends_when_its_time_is_up() {
 
 #[test]
 fn a_guest_that_tries_to_turn_interrupts_off_by_popf_ends_when_its_time_is_up() {
-    if no_kvm() {
+    if no_kvm() || beyond_bochs(INTERRUPTS) {
         return;
     }
     let image = guest("interrupts_off");

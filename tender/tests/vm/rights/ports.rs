@@ -2,6 +2,7 @@
 
 use super::code::run_bytes;
 use super::machine::GENERAL_PROTECTION;
+use crate::lane::times;
 use crate::support::no_kvm;
 use coracle_tender::cpu::HYPERCALL_PORT;
 use coracle_tender::instance::End;
@@ -45,7 +46,8 @@ fn ports() -> BTreeSet<u16> {
     ];
     // Multiples of a number that shares no factor with 65,536 visit all ports in no order to speak of.
     let others = (1..=further()).map(|index| index.wrapping_mul(40_503) as u16);
-    let mut ports: BTreeSet<u16> = known.into_iter().chain(others).collect();
+    let step = known.len() / times(known.len() as u32, 12) as usize;
+    let mut ports: BTreeSet<u16> = known.into_iter().step_by(step).chain(others).collect();
     ports.remove(&HYPERCALL_PORT.into());
     ports
 }

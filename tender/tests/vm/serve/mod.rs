@@ -1,8 +1,10 @@
 //! `coracle serve`, by clients of its own.
 
 mod client;
+mod connections;
 
 mod answers;
+mod http2;
 mod limits;
 mod misbehaviour;
 mod settings;

@@ -1,6 +1,7 @@
 //! Files, snapshots and options.
 
 use super::client::Server;
+use crate::lane::times;
 use crate::scratch::Scratch;
 use crate::support::{coracle, example, guest, no_kvm, stderr};
 use coracle_hypercall::exit;
@@ -33,7 +34,7 @@ fn a_fresh_layout_is_taken_while_requests_are_answered() {
     }
     let program = guest("serve_http").into_os_string().into_string().expect("a path of ours");
     let server = Server::start(&["--fresh-layout", "10ms", &program]);
-    for number in 0..300 {
+    for number in 0..times(300, 30) {
         let body = format!("request {number}");
         assert_eq!(server.request("/", "", body.as_bytes()).text(), body);
     }

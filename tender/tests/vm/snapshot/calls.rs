@@ -1,6 +1,7 @@
 //! Snapshots of test guests, and calls of instances of them.
 
 use crate::support::guest;
+use coracle_hypercall::memory::{LARGE_PAGE, PAGE};
 use coracle_tender::calls::{Abort, Caller, Requests};
 use coracle_tender::image::Image;
 use coracle_tender::instance::{Config, End, Instance};
@@ -37,6 +38,11 @@ pub(super) fn take_with(host: &Arc<Host>, arguments: &[&str], memory: u64) -> Ar
 /// A snapshot of the guest that obeys [`Orders`].
 pub(super) fn traces() -> Arc<Snapshot> {
     take(&host(), "traces", MEMORY)
+}
+
+/// The same of one whose invocation and input lie in its block, from [`INVOCATION_IN_BLOCK`] on, a page each.
+pub(super) fn traces_with_input_in_heap() -> Arc<Snapshot> {
+    take_with(&host(), &["traces", "heap"], MEMORY)
 }
 
 /// An instance of a snapshot.
@@ -101,7 +107,7 @@ impl Caller for Known {
         self.said.extend(text);
     }
 
-    fn function(&mut self, name: &str, _: &[u8]) -> Option<Result<Vec<u8>, String>> {
+    fn function(&mut self, name: &str, _: &[u8], _: Option<Instant>) -> Option<Result<Vec<u8>, String>> {
         (name == "reply").then(|| Ok(vec![7; 100]))
     }
 }
@@ -252,6 +258,11 @@ impl Orders {
         self.and(&[19, address, length])
     }
 
+    /// Copies what the invocation brought, and no other has, all over a range: answers its words.
+    pub(super) fn invocation(self, address: u64, length: u64) -> Orders {
+        self.and(&[20, address, length])
+    }
+
     /// As input, which ends with the order to respond.
     pub(super) fn bytes(&self) -> Vec<u8> {
         assert!(self.0.len() < 512, "more orders than the guest has room for");
@@ -286,6 +297,9 @@ pub(super) struct Where {
 
 /// The length of the block: beyond its first 4 MiB it is zero, beyond its first 2 MiB in large pages.
 pub(super) const BLOCK: u64 = 12 << 20;
+
+/// See [`traces_with_input_in_heap`]: in a large page that has no table when the guest is ready.
+pub(super) const INVOCATION_IN_BLOCK: u64 = 4 * LARGE_PAGE + PAGE;
 
 /// Asks an instance that is clean, and cleans it.
 pub(super) fn places(instance: &mut Instance) -> Where {

@@ -3,6 +3,7 @@
 use super::calls::{PATIENCE, call_until, host, resume, take};
 use super::files::sign;
 use super::fresh::run;
+use crate::lane::{self, times};
 use crate::library::alone;
 use crate::scratch::Scratch;
 use crate::support::no_kvm;
@@ -429,14 +430,16 @@ fn extended_state_that_no_cpu_takes_ends_the_guest() {
         return;
     }
     let bed = Bed::new();
-    // MXCSR; which components there are, and whether they are compacted; what is reserved.
+    // MXCSR, of which QEMU takes any value; which components there are, and whether they are compacted; what
+    // is reserved.
     for (offset, value) in [(24, u64::MAX), (512, u64::MAX), (520, 1 << 63), (528, u64::MAX)] {
         let mut parts = bed.good.clone();
         parts.set(BOOT + EXTENDED_OFFSET + offset, value);
         let snapshot = Arc::new(bed.open(&parts).expect("nobody looks at it"));
         let mut instance = Instance::resume(&snapshot).expect("an instance");
         let answer = call_until(&mut instance, &[], Instant::now() + PATIENCE, None);
-        assert!(matches!(answer.end, End::Faulted(_)), "{offset}: {:?}", answer.end);
+        let taken = offset == 24 && lane::is_qemu() && matches!(answer.end, End::Responded);
+        assert!(taken || matches!(answer.end, End::Faulted(_)), "{offset}: {:?}", answer.end);
     }
 }
 
@@ -535,7 +538,7 @@ fn a_file_with_random_changes_is_refused_or_runs_as_guests_do() {
         return;
     }
     let cases = std::env::var("CORACLE_PROPTEST_CASES").ok();
-    let cases = cases.map_or(300, |cases| cases.parse::<u32>().expect("a number") / 30);
+    let cases = cases.map_or_else(|| times(300, 20), |cases| cases.parse::<u32>().expect("a number") / 30);
     let bed = Bed::new();
     let changes = proptest::collection::vec(change(), 1..4);
     let mut runner = TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() });

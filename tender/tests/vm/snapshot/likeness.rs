@@ -1,6 +1,7 @@
 //! After a reset an instance is what a fresh one is, byte for byte, whatever its call did.
 
 use super::calls::{BLOCK, How, NONE, Orders, READ, READ_WRITE, call_until, places, resume, traces};
+use crate::lane::times;
 use crate::support::no_kvm;
 use coracle_hypercall::memory::PAGE;
 use coracle_tender::instance::{End, Instance};
@@ -104,7 +105,7 @@ fn after_a_reset_memory_registers_and_tables_are_those_of_a_fresh_instance() {
         return;
     }
     let cases = std::env::var("CORACLE_PROPTEST_CASES").ok();
-    let cases = cases.map_or(100, |cases| cases.parse::<u32>().expect("a number") / 100);
+    let cases = cases.map_or_else(|| times(100, 8), |cases| cases.parse::<u32>().expect("a number") / 100);
     let snapshot = traces();
     let fresh = resume(&snapshot);
     let mapped = |instance: &Instance| leaves(&instance.guest().memory(), instance.page_table_root());

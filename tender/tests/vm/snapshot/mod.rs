@@ -1,6 +1,7 @@
 //! One-shot execution: snapshots, their instances, what a call leaves behind, and the files.
 
 mod calls;
+mod carried;
 mod cut;
 mod elsewhere;
 mod files;

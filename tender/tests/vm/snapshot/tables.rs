@@ -1,7 +1,8 @@
 //! Rights that a call has changed are back in the next one.
 
 use super::calls::{
-    BLOCK, How, MEMORY, NONE, Orders, READ, READ_WRITE, call_until, host, places, resume, take_with, traces,
+    BLOCK, How, INVOCATION_IN_BLOCK, MEMORY, NONE, Orders, READ, READ_WRITE, call_until, host, places,
+    resume, take_with, traces, traces_with_input_in_heap,
 };
 use crate::support::no_kvm;
 use coracle_hypercall::memory::{LARGE_PAGE, PAGE};
@@ -169,6 +170,56 @@ fn rights_are_back_after_a_call_that_is_stopped_while_it_changes_them() {
         assert!(mapped(&instance) == fresh);
         instance.reset().expect("the instance can be used again");
     }
+}
+
+/// The pages in which the guest's invocation and input lie get other rights; then a call begins as in a fresh
+/// instance.
+fn calls_begin_after(change: impl Fn(Orders, u64) -> Orders) {
+    if no_kvm() {
+        return;
+    }
+    let mut instance = resume(&traces_with_input_in_heap());
+    let fresh = mapped(&instance);
+    let block = places(&mut instance).block;
+    let pages = block + INVOCATION_IN_BLOCK;
+    let look = Orders::new().read(pages + PAGE).invocation(block + 9 * PAGE, PAGE);
+    let mut before = look.call_and_reset(&mut instance).words();
+    for _ in 0..3 {
+        let results = change(Orders::new(), pages).call_and_reset(&mut instance).words();
+        assert!(results.iter().all(|result| matches!(result, 0 | 42)), "{results:x?}");
+        let words = look.call(&mut instance).words();
+        assert_eq!(words[0], before[0], "the input lies where it is to be");
+        assert!(words[1..].iter().all(|word| !before.contains(word)), "the invocation is a new one");
+        assert!(mapped(&instance) == fresh, "pages are mapped otherwise than in a fresh instance");
+        instance.reset().expect("the instance can be used again");
+        // The pages are the guest's to write, as in the first call.
+        let write = Orders::new().fill(pages, 2 * PAGE, 1).read(pages).read(pages + PAGE);
+        assert_eq!(write.call_and_reset(&mut instance).words(), [1, 1]);
+        before = words;
+    }
+}
+
+#[test]
+fn a_call_begins_though_the_one_before_took_all_rights_to_its_invocation() {
+    calls_begin_after(|orders, pages| orders.rights(pages, 2 * PAGE, NONE));
+}
+
+#[test]
+fn a_call_begins_though_the_one_before_made_its_invocation_read_only() {
+    calls_begin_after(|orders, pages| orders.rights(pages, 2 * PAGE, READ));
+}
+
+#[test]
+fn a_call_begins_though_the_one_before_made_code_where_its_input_lies() {
+    calls_begin_after(|orders, pages| orders.code(pages + PAGE));
+}
+
+#[test]
+fn a_call_begins_though_the_one_before_took_all_rights_to_the_block_with_its_invocation() {
+    calls_begin_after(|orders, pages| {
+        let block = pages - INVOCATION_IN_BLOCK;
+        orders.rights(block + LARGE_PAGE, BLOCK - LARGE_PAGE, NONE)
+    });
 }
 
 /// Gives all pages of the block other rights.

@@ -2,6 +2,7 @@
 
 use super::calls::{
     Answer, BLOCK, How, NONE, Orders, PATIENCE, READ, Where, call, call_until, places, resume, traces,
+    traces_with_input_in_heap,
 };
 use crate::support::no_kvm;
 use coracle_hypercall::error::CallError;
@@ -34,18 +35,20 @@ fn readable(instance: &Instance) -> Vec<(u64, u64)> {
 
 /// How often the guest itself finds the secret in all that it may read.
 fn found(instance: &mut Instance) -> u64 {
+    found_of(instance, SECRET)
+}
+
+/// The same of any word.
+fn found_of(instance: &mut Instance, word: u64) -> u64 {
     let ranges = readable(instance);
-    let search = |orders: Orders, (start, length): &(u64, u64)| orders.search(SECRET, *start, *length);
+    let search = |orders: Orders, (start, length): &(u64, u64)| orders.search(word, *start, *length);
     let orders = ranges.iter().fold(Orders::new(), search).found();
     let words = orders.call_and_reset(instance).words();
     let (counts, registers) = words.split_at(2 * ranges.len());
     let in_memory: u64 = counts.iter().step_by(2).sum();
-    in_memory + registers.iter().filter(|word| is_secret(**word)).count() as u64
-}
-
-/// A base register holds the lower part only, and x87 registers hold some of it besides.
-fn is_secret(word: u64) -> bool {
-    word == SECRET || word == SECRET & ((1 << 44) - 1)
+    // A base register holds the lower part only, and x87 registers hold some of it besides.
+    let in_registers = registers.iter().filter(|found| [word, word & ((1 << 44) - 1)].contains(found));
+    in_memory + in_registers.count() as u64
 }
 
 /// An instance that is clean, and where things are in it.
@@ -99,6 +102,52 @@ fn what_a_call_writes_to_its_thread_local_memory_is_not_there_in_the_next() {
     // The thread's own block begins with its address and, further on, has the canary: what lies behind
     // those is not used.
     nothing_is_left_in(|_, place| (place.thread + 256, 256));
+}
+
+/// Wherever the invocation lies, what it brought and the call has copied is nowhere in the next.
+fn nothing_is_left_of_the_invocation_in(range: impl Fn(&Instance, &Where) -> (u64, u64)) {
+    if no_kvm() {
+        return;
+    }
+    for snapshot in [traces(), traces_with_input_in_heap()] {
+        let mut instance = resume(&snapshot);
+        let place = places(&mut instance);
+        let (start, length) = range(&instance, &place);
+        for index in 0..6 {
+            let own = Orders::new().invocation(start, length).call_and_reset(&mut instance).words();
+            assert_eq!(found_of(&mut instance, own[index]), 0, "word {index} of {own:x?}");
+        }
+    }
+}
+
+#[test]
+fn an_invocation_that_a_call_copies_to_the_heap_is_not_there_in_the_next() {
+    nothing_is_left_of_the_invocation_in(|_, place| (place.block + 7 * PAGE, 100 * PAGE));
+}
+
+#[test]
+fn an_invocation_that_a_call_copies_to_the_stack_is_not_there_in_the_next() {
+    nothing_is_left_of_the_invocation_in(|instance, _| (instance.places().stack.start, 100 * PAGE));
+}
+
+#[test]
+fn the_end_of_an_input_is_not_there_in_the_next_call_with_a_shorter_one() {
+    if no_kvm() {
+        return;
+    }
+    for snapshot in [traces(), traces_with_input_in_heap()] {
+        let mut instance = resume(&snapshot);
+        let mut input = Orders::new().bytes();
+        // All that its buffer holds.
+        while input.len() < 4096 {
+            input.extend(SECRET.to_le_bytes());
+        }
+        for _ in 0..3 {
+            call(&mut instance, &input).words();
+            instance.reset().expect("the instance can be used again");
+            assert_eq!(found(&mut instance), 0);
+        }
+    }
 }
 
 /// What the guest found in its registers when it went on.

@@ -3,9 +3,12 @@
 #![no_main]
 
 use coracle::call::raw;
-use coracle::hypercall::call::{Call, MAX_BYTES};
+use coracle::hypercall::call::{Call, MAX_BYTES, MAX_TEXT};
 use coracle::hypercall::console::MAX_SLICES;
-use coracle::hypercall::error::CallError::{self, BadAddress, BadArgument, Denied, NoSuchCall, TooLong};
+use coracle::hypercall::error::CallError::{
+    self, BadAddress, BadArgument, Denied, NoSuchCall, NoSuchFunction, TooLong,
+};
+use coracle::hypercall::invocation::{HostRequest, Outcome};
 use coracle::hypercall::log::LogRecord;
 use coracle::hypercall::memory::{GuestSlice, PAGE};
 use coracle::{ExitCode, println};
@@ -31,6 +34,8 @@ fn main() -> ExitCode {
     texts(&mut check);
     waits(&mut check);
     rights(&mut check);
+    responses(&mut check);
+    functions(&mut check);
     if wrong == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
@@ -177,4 +182,33 @@ fn rights(check: Check<'_>) {
     check("entropy for what has no rights", [Call::Entropy as u64, end - 1, 1, 0], Err(BadAddress));
     check("rights given back", [rights, end - PAGE, PAGE, 3], Ok(PAGE));
     check("entropy for what has them again", [Call::Entropy as u64, end - 1, 1, 0], Ok(0));
+}
+
+fn responses(check: Check<'_>) {
+    let respond = Call::Respond as u64;
+    let arena = arena();
+    let end = arena.address.0 + arena.length;
+    let one = [GuestSlice::new(arena.address.0, 1)];
+    check("no outcome", [respond, 2, here(&one), 1], Err(BadArgument));
+    for outcome in [Outcome::Done as u64, Outcome::Failed as u64] {
+        let list = [arena; 1 + MAX_SLICES as usize];
+        check("respond with too many buffers", [respond, outcome, here(&list), MAX_SLICES + 1], Err(TooLong));
+        let most = MAX_BYTES / arena.length;
+        check("respond with more than 64 MiB", [respond, outcome, here(&list), most + 1], Err(TooLong));
+        let endless = [GuestSlice::new(arena.address.0, u64::MAX), GuestSlice::new(arena.address.0, 1)];
+        check("respond with more than there is", [respond, outcome, here(&endless), 2], Err(TooLong));
+        check("respond with a list that is not there", [respond, outcome, UNMAPPED, 1], Err(BadAddress));
+        let list = [one[0], GuestSlice::new(end, 1)];
+        check("respond with what is not there", [respond, outcome, here(&list), 2], Err(BadAddress));
+    }
+    let long = [GuestSlice::new(arena.address.0, MAX_TEXT + 1)];
+    check("too long a reason", [respond, Outcome::Failed as u64, here(&long), 1], Err(TooLong));
+}
+
+fn functions(check: Check<'_>) {
+    let empty = GuestSlice::new(NON_CANONICAL, 0);
+    let request = HostRequest { name: empty, argument: empty, buffer: empty, length: 0 };
+    check("a function that nobody offers", [Call::Host as u64, here(&request), 0, 0], Err(NoSuchFunction));
+    check("a request that is not there", [Call::Host as u64, UNMAPPED, 0, 0], Err(BadAddress));
+    check("no reply", [Call::HostReply as u64, 0, arena().address.0, 8], Ok(0));
 }

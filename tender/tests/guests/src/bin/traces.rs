@@ -1,5 +1,8 @@
 //! Says that it is ready, keeps all that it finds when it goes on, and then does what its input says:
 //! words of eight bytes, each order followed by what it works on. The answer is words too.
+//!
+//! With the argument `split`, all large pages of its block are split when it is ready; with `heap`, its
+//! invocation and its input lie in the block.
 #![no_std]
 #![no_main]
 
@@ -27,6 +30,9 @@ coracle::permissions!(CODE_AT_RUN_TIME);
 
 /// The block of the heap that orders work on: so many large pages.
 const BLOCK: usize = 6 * LARGE_PAGE as usize;
+
+/// Where the invocation lies in the block, and a page behind it the input, if they are to be there.
+const INVOCATION_IN_BLOCK: usize = 4 * LARGE_PAGE as usize + PAGE as usize;
 
 /// What `xsave` writes.
 #[repr(C, align(64))]
@@ -285,6 +291,10 @@ fn number(result: Result<(), CallError>) -> u64 {
 /// A function that returns its first argument plus one: `lea rax, [rdi + 1]`, `ret`.
 const CODE: [u8; 8] = [0x48, 0x8d, 0x47, 0x01, 0xc3, 0xcc, 0xcc, 0xcc];
 
+/// How many words of an invocation no other has: identity and seed.
+const OWN_WORDS: u64 = 6;
+const _: () = assert!(size_of::<Invocation>() - offset_of!(Invocation, identity) == 8 * OWN_WORDS as usize);
+
 /// Words to answer with, in memory of which the heap knows nothing.
 struct Answer(usize);
 
@@ -309,7 +319,7 @@ impl Answer {
     }
 }
 
-fn obey(block: u64) -> Answer {
+fn obey(block: u64, invocation: u64) -> Answer {
     let mut answer = Answer(0);
     let mut orders = Orders(0);
     loop {
@@ -409,6 +419,18 @@ fn obey(block: u64) -> Answer {
                 // SAFETY: the tender only reads.
                 answer.push(unsafe { call::raw(Call::Output as u64, list, 1, 0, 0) } as u64);
             }
+            // Copy what the invocation brought all over ADDRESS LENGTH: its words
+            20 => {
+                let (start, length) = (orders.next(), orders.next());
+                let own = invocation + offset_of!(Invocation, identity) as u64;
+                // SAFETY: the tender has written them, and writes them no more.
+                let word = |index: u64| unsafe { at(own + 8 * (index % OWN_WORDS)).read_volatile() };
+                for index in 0..length / 8 {
+                    // SAFETY: the range is one that the program does without.
+                    unsafe { at(start + 8 * index).write_volatile(word(index)) };
+                }
+                (0..OWN_WORDS).for_each(|index| answer.push(word(index)));
+            }
             order => panic!("unknown order {order}"),
         }
     }
@@ -425,21 +447,36 @@ fn main() {
         // SAFETY: the block is the program's own.
         unsafe { block.add(page).cast::<usize>().write_volatile(page + 1) };
     }
-    // One of its large pages is split, or all of them, if that is the argument.
-    let split = if env::args().nth(1).is_some() { BLOCK } else { LARGE_PAGE as usize };
+    let argument = env::args().nth(1);
+    let is = |word| argument.as_deref() == Some(word);
+    // One of its large pages is split, or all of them.
+    let split = if is("split") { BLOCK } else { LARGE_PAGE as usize };
     for large in (0..split).step_by(LARGE_PAGE as usize) {
         // SAFETY: the page is not used for anything else.
         unsafe { set_rights(block.add(large + PAGE as usize), PAGE as usize, Rights::READ) }.unwrap();
     }
 
-    let buffer = GuestSlice::new((&raw const INPUT).expose_provenance() as u64, WORDS as u64 * 8);
+    let mut input = (&raw mut INPUT).cast::<u64>();
+    let mut invocation = &raw mut INVOCATION;
+    if is("heap") {
+        // SAFETY: both lie in the block, where nothing else uses these pages.
+        unsafe {
+            invocation = block.add(INVOCATION_IN_BLOCK).cast();
+            input = block.add(INVOCATION_IN_BLOCK + PAGE as usize).cast();
+        }
+    }
+    let buffer = GuestSlice::new(input.expose_provenance() as u64, WORDS as u64 * 8);
+    let invocation_address = invocation.expose_provenance() as u64;
     // SAFETY: nothing else uses either; the entry page's function is called as the contract says.
     unsafe {
-        (&raw mut INVOCATION.buffer).write(buffer);
-        let invocation = (&raw mut INVOCATION).expose_provenance() as u64;
+        (&raw mut (*invocation).buffer).write(buffer);
         let area = state_with(0x5a5a_1234_5678_9abc, components());
-        ready(invocation, info().entry.0, components(), &area);
+        ready(invocation_address, info().entry.0, components(), &area);
         asm!("cld");
+        if is("heap") {
+            // From here on the orders may take the pages away.
+            input.copy_to_nonoverlapping((&raw mut INPUT).cast(), WORDS);
+        }
     }
-    obey(block.expose_provenance() as u64).respond()
+    obey(block.expose_provenance() as u64, invocation_address).respond()
 }

@@ -1,0 +1,107 @@
+//! All tests, by `cargo test`, on this machine and under its KVM.
+
+use crate::results::Results;
+use crate::shell::{Line, Result, cargo};
+use crate::{kvm, not_run, paths, stage};
+use lane_init::Outcome;
+use std::ffi::OsString;
+use std::io::Write;
+
+/// Names the directory of the programs that tests start.
+const TEST_DIR: &str = "CORACLE_TEST_DIR";
+
+/// What cargo calls the program whose tests boot VMs.
+const VM: &str = "tests/vm/main.rs";
+
+/// Builds what tests need and runs them with more variables and arguments for cargo. What is answered
+/// are the results of tests that boot VMs, whatever becomes of all of them.
+pub(crate) fn run(variables: &[(&str, &str)], arguments: &[OsString]) -> Result<(Results, Result)> {
+    kvm::warn_if_missing();
+    let directory = paths::target().join("test-images");
+    stage::images(&directory)?;
+    let log = paths::target().join("tests-not-run");
+    not_run::begin(&log)?;
+
+    // The libos has no tests of its own, and Cargo would build it as one when names of tests are given.
+    let mut test = cargo("test").args(["--workspace", "--exclude", "coracle"]);
+    test = test.env(TEST_DIR, &directory).env(not_run::LOG, &log);
+    for (name, value) in variables {
+        test = test.env(name, value);
+    }
+    let (mut results, passed) = follow(test.args(arguments))?;
+    kvm::warn_if_missing();
+    not_run::summarise(&log)?;
+    for (test, reason) in not_run::all(&log)? {
+        results.not_run(&test, reason);
+    }
+    Ok((results, passed))
+}
+
+/// Runs cargo, shows what it writes, and takes from that how the tests ended that boot VMs.
+fn follow(test: Line) -> Result<(Results, Result)> {
+    let mut reader = Reader::default();
+    let passed = test.run_watched(|line| {
+        // Whoever does not listen any more misses it.
+        let _ = std::io::stdout().write_all(line);
+        reader.line(&String::from_utf8_lossy(line));
+    });
+    Ok((reader.results, passed))
+}
+
+/// Reads what cargo and test programs write.
+#[derive(Default)]
+struct Reader {
+    results: Results,
+    /// Whether the tests that boot VMs are being run.
+    vm: bool,
+}
+
+impl Reader {
+    fn line(&mut self, line: &str) {
+        let line = line.trim_end();
+        if let Some((_, program)) = line.split_once("Running ") {
+            self.vm = program.starts_with(VM);
+        } else if line.contains("Doc-tests ") {
+            self.vm = false;
+        }
+        let Some((test, word)) = line.strip_prefix("test ").and_then(|line| line.split_once(" ... ")) else {
+            return;
+        };
+        let outcome = match word {
+            _ if !self.vm => return,
+            "ok" => Outcome::Passed,
+            "ignored" => Outcome::NotRun("it is among the long ones (cargo xtask nightly)".to_owned()),
+            word if word.starts_with("ignored, ") => Outcome::NotRun(word.replacen("ignored, ", "", 1)),
+            "FAILED" => Outcome::Failed(String::new()),
+            // A test that this one started in a process of its own has written in between.
+            _ => return,
+        };
+        self.results.add(test.to_owned(), outcome);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Reader;
+    use crate::results::{Column, table};
+
+    #[test]
+    fn results_are_read_from_what_cargo_shows() {
+        let mut reader = Reader::default();
+        for line in [
+            "     Running unittests src/lib.rs (target/debug/deps/coracle_tender-1)\n",
+            "test paging::one ... ok\n",
+            "     Running tests/vm/main.rs (target/debug/deps/vm-1)\n",
+            "running 3 tests\n",
+            "test rights::two ... ok\n",
+            "test rights::three ... FAILED\n",
+            "test soak::four ... ignored, takes an hour\n",
+            "   Doc-tests coracle_tender\n",
+            "test src/lib.rs - (line 7) ... ok\n",
+        ] {
+            reader.line(line);
+        }
+        let table = table(&[Column::new("here", Ok(reader.results))]);
+        assert!(table.contains("1 passed, 1 FAILED, 1 not run"), "{table}");
+    }
+}
