@@ -1,6 +1,8 @@
 //! The host side of Coracle.
 
 pub mod calls;
+#[cfg(feature = "command")]
+pub mod confine;
 pub mod cpu;
 pub mod guest;
 pub mod image;

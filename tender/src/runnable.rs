@@ -36,6 +36,17 @@ impl Runnable {
     }
 }
 
+impl Runnable {
+    /// The open file.
+    #[must_use]
+    pub fn file(&self) -> &File {
+        match self {
+            Runnable::Image(image) => image.file(),
+            Runnable::Snapshot(file) => file,
+        }
+    }
+}
+
 /// Opens a file for reading, without waiting where it is a pipe.
 ///
 /// # Errors

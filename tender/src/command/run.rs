@@ -1,5 +1,6 @@
 //! `coracle run`.
 
+use super::confinement::Confinement;
 use super::guest::Guest;
 use super::say::{Patience, say_unless, say_with};
 use super::{refuse, signals, statistics, value};
@@ -7,6 +8,7 @@ use clap::{Args, ValueHint};
 use coracle_hypercall::exit;
 use coracle_hypercall::log::Level;
 use coracle_tender::calls::{Console, LogEntry};
+use coracle_tender::confine::Duty;
 use coracle_tender::image::Image;
 use coracle_tender::instance::{Config, End, Instance};
 use coracle_tender::machine::{Chosen, Host, HostError};
@@ -49,6 +51,8 @@ pub(super) struct Run {
     /// Say nothing but what the guest says and why it could not be started
     #[arg(long)]
     quiet: bool,
+    #[command(flatten)]
+    confinement: Confinement,
     /// Take names for crash reports from this file: the image as it was before it was stripped
     #[arg(long, value_name = "FILE")]
     symbols: Option<PathBuf>,
@@ -69,11 +73,16 @@ impl Run {
         let count = self.stats.is_some();
         let quiet = self.quiet;
         let host = || self.backend.open(|words| say_unless(quiet, words));
-        let made = match Runnable::open(&path) {
-            Ok(Runnable::Image(image)) => boot(host, &image, self.guest, arguments, count),
-            Ok(Runnable::Snapshot(file)) => resume(host, file, &path, &self.guest, &arguments, count),
-            Err(error) => return refuse(error),
-        };
+        if let Err(error) = self.confinement.files(self.symbols.as_deref().into_iter().chain([&*path]), None) {
+            return refuse(error);
+        }
+        let made = Runnable::open(&path).map_err(Box::from).and_then(|opened| {
+            self.confinement.descriptors(opened.file())?;
+            match opened {
+                Runnable::Image(image) => boot(host, &image, self.guest, arguments, count),
+                Runnable::Snapshot(file) => resume(host, file, &path, &self.guest, &arguments, count),
+            }
+        });
         let mut instance = match made {
             Ok(instance) => instance,
             Err(error) => return refuse(error),
@@ -84,6 +93,9 @@ impl Run {
                 print_log(entry);
             }
         };
+        if let Err(error) = self.confinement.calls(Duty::Run) {
+            return refuse(error);
+        }
         let start = Instant::now();
         let end = instance.run(&Console::standard(), &mut log, self.timeout);
         let patience = patience(&end, start, self.timeout);
