@@ -9,7 +9,7 @@
 
 use coracle_tender::image::Image;
 use coracle_tender::instance::Config;
-use coracle_tender::machine::Host;
+use coracle_tender::machine::{Backend, Host};
 use coracle_tender::pool::{CallError, Limits, Pool};
 use coracle_tender::snapshot::Snapshot;
 use std::error::Error;
@@ -35,7 +35,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let image = arguments.next().ok_or("which image? See the first lines of this example.")?;
     let given: Vec<String> = arguments.collect();
 
-    let host = Arc::new(Host::open()?);
+    let host = Arc::new(Host::open(Backend::of_environment()?)?);
     let image = Arc::new(Image::open(Path::new(&image))?);
     let (snapshot, _) = Snapshot::take(&host, &image, &Config::default(), Duration::from_secs(10))?;
     let pool = Pool::builder(Arc::new(snapshot))

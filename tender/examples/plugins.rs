@@ -16,7 +16,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use coracle_tender::image::Image;
 use coracle_tender::instance::Config;
-use coracle_tender::machine::Host;
+use coracle_tender::machine::{Backend, Host};
 use coracle_tender::pool::{CallError, Limits, Metrics, Pool};
 use coracle_tender::snapshot::Snapshot;
 use std::collections::HashMap;
@@ -32,7 +32,7 @@ type Refusal = (StatusCode, String);
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let host = Arc::new(Host::open()?);
+    let host = Arc::new(Host::open(Backend::of_environment()?)?);
     let mut plugins = HashMap::new();
     for argument in std::env::args().skip(1) {
         let (name, image) = argument.split_once('=').ok_or("plug-ins are given as NAME=IMAGE")?;

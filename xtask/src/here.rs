@@ -1,22 +1,69 @@
-//! All tests, by `cargo test`, on this machine and under its KVM.
+//! All tests, by `cargo test`, on this machine: with guests in VMs of its KVM, or in processes.
 
 use crate::results::Results;
 use crate::shell::{Line, Result, cargo};
 use crate::{kvm, not_run, paths, stage};
+use clap::ValueEnum;
 use lane_init::Outcome;
+use serde::Serialize;
 use std::ffi::OsString;
 use std::io::Write;
 
 /// Names the directory of the programs that tests start.
 const TEST_DIR: &str = "CORACLE_TEST_DIR";
 
-/// What cargo calls the program whose tests boot VMs.
+/// What cargo calls the program whose tests boot guests.
 const VM: &str = "tests/vm/main.rs";
 
+/// What runs the guests of tests, by its name on a command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Backend {
+    /// VMs of this machine's KVM
+    Kvm,
+    /// Processes
+    Process,
+}
+
+/// Both of them.
+pub(crate) const BACKENDS: [Backend; 2] = [Backend::Kvm, Backend::Process];
+
+impl Backend {
+    /// Names one to the tender and to its tests.
+    pub(crate) const VARIABLE: &str = "CORACLE_BACKEND";
+
+    /// The name of its results.
+    pub(crate) fn column(self) -> &'static str {
+        match self {
+            Backend::Kvm => "kvm here",
+            Backend::Process => "process here",
+        }
+    }
+
+    /// What the tender calls it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Backend::Kvm => "kvm",
+            Backend::Process => "process",
+        }
+    }
+
+    /// Why it runs no guest on this machine.
+    pub(crate) fn missing(self) -> Option<String> {
+        match self {
+            Backend::Kvm => kvm::missing().map(|reason| format!("no usable KVM: {reason}")),
+            Backend::Process => None,
+        }
+    }
+}
+
 /// Builds what tests need and runs them with more variables and arguments for cargo. What is answered
-/// are the results of tests that boot VMs, whatever becomes of all of them.
-pub(crate) fn run(variables: &[(&str, &str)], arguments: &[OsString]) -> Result<(Results, Result)> {
-    kvm::warn_if_missing();
+/// are the results of tests that boot guests, whatever becomes of all of them.
+pub(crate) fn run(
+    backend: Backend,
+    variables: &[(&str, &str)],
+    arguments: &[OsString],
+) -> Result<(Results, Result)> {
     let directory = paths::target().join("test-images");
     stage::images(&directory)?;
     let log = paths::target().join("tests-not-run");
@@ -24,12 +71,11 @@ pub(crate) fn run(variables: &[(&str, &str)], arguments: &[OsString]) -> Result<
 
     // The libos has no tests of its own, and Cargo would build it as one when names of tests are given.
     let mut test = cargo("test").args(["--workspace", "--exclude", "coracle"]);
-    test = test.env(TEST_DIR, &directory).env(not_run::LOG, &log);
+    test = test.env(TEST_DIR, &directory).env(not_run::LOG, &log).env(Backend::VARIABLE, backend.name());
     for (name, value) in variables {
         test = test.env(name, value);
     }
     let (mut results, passed) = follow(test.args(arguments))?;
-    kvm::warn_if_missing();
     not_run::summarise(&log)?;
     for (test, reason) in not_run::all(&log)? {
         results.not_run(&test, reason);
@@ -37,7 +83,7 @@ pub(crate) fn run(variables: &[(&str, &str)], arguments: &[OsString]) -> Result<
     Ok((results, passed))
 }
 
-/// Runs cargo, shows what it writes, and takes from that how the tests ended that boot VMs.
+/// Runs cargo, shows what it writes, and takes from that how the tests ended that boot guests.
 fn follow(test: Line) -> Result<(Results, Result)> {
     let mut reader = Reader::default();
     let passed = test.run_watched(|line| {
@@ -52,7 +98,7 @@ fn follow(test: Line) -> Result<(Results, Result)> {
 #[derive(Default)]
 struct Reader {
     results: Results,
-    /// Whether the tests that boot VMs are being run.
+    /// Whether the tests that boot guests are being run.
     vm: bool,
 }
 

@@ -1,6 +1,5 @@
 //! Whether this machine can run a VM.
 
-use crate::not_run::shout;
 use std::fs::OpenOptions;
 use std::os::fd::AsRawFd;
 
@@ -21,15 +20,4 @@ pub(crate) fn missing() -> Option<String> {
     // SAFETY: the descriptor was just made and nobody else knows it.
     unsafe { libc::close(vm) };
     None
-}
-
-/// Says in a way that nobody can miss that nothing here ran in a VM, if that is so.
-pub(crate) fn warn_if_missing() {
-    let Some(reason) = missing() else { return };
-    let lines = [
-        "THERE IS NO USABLE KVM HERE: no test that boots a VM can run.".to_owned(),
-        format!("({reason})"),
-        "`coracle doctor` says what is missing and how to mend it.".to_owned(),
-    ];
-    shout(&lines);
 }

@@ -19,7 +19,8 @@ const FULL_COUNTS: &[(&str, &str)] = &[
 ];
 
 pub(crate) fn nightly() -> Result {
-    let report = test::Report::default().here(FULL_COUNTS, &["--", "--include-ignored"].map(OsString::from));
+    let all = ["--", "--include-ignored"].map(OsString::from);
+    let report = test::Report::default().everything_here(FULL_COUNTS, &all);
     lanes::ALL.into_iter().fold(report, |report, lane| report.on_if_installed(lane, &[])).end()?;
     bench::bench(&bench::Arguments::full())
 }

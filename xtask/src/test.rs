@@ -3,11 +3,13 @@
 //! Tests start built programs and never call cargo. All that they start lies in the directory
 //! that the variable `CORACLE_TEST_DIR` names, laid out as [`crate::stage`] says.
 
+use crate::here::{self, BACKENDS, Backend};
 use crate::lanes::{self, Lane};
 use crate::not_run::shout;
 use crate::results::{Column, Results, table};
 use crate::shell::{Failure, Result};
-use crate::{here, stage};
+use crate::stage;
+use clap::ValueEnum;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -17,9 +19,12 @@ pub(crate) struct Arguments {
     /// be carried to another machine
     #[arg(long, value_name = "DIR", conflicts_with = "on")]
     stage: Option<PathBuf>,
-    /// Run the tests that boot VMs on an emulated machine instead, which has another KVM; may be
+    /// What runs the guests of tests; all is VMs where this machine's KVM makes them, and processes
+    #[arg(long, default_value = "all", conflicts_with = "stage")]
+    backend: Backends,
+    /// Run the tests that boot guests on an emulated machine instead, which has another KVM; may be
     /// given several times
-    #[arg(long, value_name = "LANE")]
+    #[arg(long, value_name = "LANE", conflicts_with = "backend")]
     on: Vec<Lane>,
     /// For `cargo test`: names of tests, options, and after another `--` options of the test
     /// programs. With --on: names of tests and options of the test program, such as `--skip NAME`
@@ -27,10 +32,22 @@ pub(crate) struct Arguments {
     arguments: Vec<OsString>,
 }
 
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Backends {
+    Kvm,
+    Process,
+    All,
+}
+
 pub(crate) fn test(arguments: &Arguments) -> Result {
+    let here = |backend| Report::default().here(backend, &[], &arguments.arguments).end();
     match &arguments.stage {
         Some(directory) => stage::everything(directory),
-        None if arguments.on.is_empty() => Report::default().here(&[], &arguments.arguments).end(),
+        None if arguments.on.is_empty() => match arguments.backend {
+            Backends::Kvm => here(Backend::Kvm),
+            Backends::Process => here(Backend::Process),
+            Backends::All => Report::default().everything_here(&[], &arguments.arguments).end(),
+        },
         None => {
             let run = |report: Report, lane: &Lane| report.on(*lane, &arguments.arguments);
             arguments.on.iter().fold(Report::default(), run).end()
@@ -50,16 +67,33 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// Runs all tests on this machine.
-    pub(crate) fn here(mut self, variables: &[(&str, &str)], arguments: &[OsString]) -> Report {
-        match here::run(variables, arguments) {
+    /// Runs all tests on this machine, with guests in whatever runs them there.
+    pub(crate) fn everything_here(self, variables: &[(&str, &str)], arguments: &[OsString]) -> Report {
+        BACKENDS.into_iter().fold(self, |mut report, backend| match backend.missing() {
+            None => report.here(backend, variables, arguments),
+            Some(reason) => {
+                report.left_out(backend.column(), reason);
+                report
+            }
+        })
+    }
+
+    /// Runs all tests on this machine, with guests in what was asked for: it has to run them.
+    fn here(mut self, backend: Backend, variables: &[(&str, &str)], arguments: &[OsString]) -> Report {
+        if let Some(reason) = backend.missing() {
+            self.failures.push(format!("{} did not run: {reason}", backend.column()));
+            self.left_out(backend.column(), reason);
+            return self;
+        }
+        match here::run(backend, variables, arguments) {
             Ok((results, passed)) => {
-                self.failures.extend(passed.err().map(|failure| failure.to_string()));
-                self.column("kvm here", Ok(results));
+                let failed = passed.err().map(|failure| format!("{}: {failure}", backend.column()));
+                self.failures.extend(failed);
+                self.column(backend.column(), Ok(results));
             }
             Err(failure) => {
                 self.failures.push(failure.to_string());
-                self.column("kvm here", Err(failure.to_string()));
+                self.column(backend.column(), Err(failure.to_string()));
             }
         }
         self
@@ -89,12 +123,18 @@ impl Report {
     }
 
     fn lane(&mut self, lane: Lane, results: std::result::Result<Results, String>) {
-        if let Err(reason) = &results {
-            let line = reason.lines().next().unwrap_or_default();
-            self.not_run.push(format!("NOT RUN: {}: {line}", lane.name()));
-        }
         self.lanes.push(lane);
-        self.column(lane.name(), results);
+        match results {
+            Ok(results) => self.column(lane.name(), Ok(results)),
+            Err(reason) => self.left_out(lane.name(), reason),
+        }
+    }
+
+    /// A column that there was to be.
+    fn left_out(&mut self, name: &'static str, reason: String) {
+        let line = reason.lines().next().unwrap_or_default();
+        self.not_run.push(format!("NOT RUN: {name}: {line}"));
+        self.column(name, Err(reason));
     }
 
     fn column(&mut self, name: &'static str, results: std::result::Result<Results, String>) {

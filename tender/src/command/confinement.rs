@@ -26,7 +26,9 @@ impl Confinement {
         write_in: Option<&Path>,
     ) -> Result<(), ConfineError> {
         if self.no_confine {
-            say("coracle: not confined (--no-confine): a guest that breaks out of its machine may do whatever this user may\n");
+            say(
+                "coracle: not confined (--no-confine): a guest that breaks out of its machine may do whatever this user may\n",
+            );
             return Ok(());
         }
         let mut files = Files::none()?.device(Path::new(KVM))?.read(Path::new("/dev/null"))?;

@@ -93,7 +93,7 @@ fn diagnose() -> Diagnosis {
         findings.push(clock(host));
     }
     let mut backends = Vec::new();
-    let process = Host::with(Backend::Process).map(|(host, _)| host);
+    let process = Host::open(Backend::Process);
     for host in host.into_iter().chain(process) {
         match probe::measure(&host) {
             Ok(costs) => backends.push(ran(&host, costs)),
@@ -169,7 +169,7 @@ fn processor(cpuinfo: &str, lacks: Option<CpuError>) -> Finding {
 fn kvm() -> (Finding, Option<Host>) {
     let finding = |state, found, mend| Finding { subject: "kvm", state, found, mend };
     let good = || finding(State::Good, format!("/dev/kvm, {}", module()), None);
-    match Host::with(Backend::Kvm).map(|(host, _)| host) {
+    match Host::open(Backend::Kvm) {
         Ok(host) => (good(), Some(host)),
         // The processor is a finding of its own.
         Err(HostError::Cpu(_)) => (good(), None),

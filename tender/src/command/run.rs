@@ -73,7 +73,8 @@ impl Run {
         let count = self.stats.is_some();
         let quiet = self.quiet;
         let host = || self.backend.open(|words| say_unless(quiet, words));
-        if let Err(error) = self.confinement.files(self.symbols.as_deref().into_iter().chain([&*path]), None) {
+        if let Err(error) = self.confinement.files(self.symbols.as_deref().into_iter().chain([&*path]), None)
+        {
             return refuse(error);
         }
         let made = Runnable::open(&path).map_err(Box::from).and_then(|opened| {

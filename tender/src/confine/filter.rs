@@ -1,7 +1,7 @@
 //! Rules become a filter of seccomp's.
 
-use super::rules::{self, Argument, Duty};
 use super::ConfineError;
+use super::rules::{self, Argument, Duty};
 use seccompiler::{
     BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
     SeccompRule, TargetArch, apply_filter_all_threads,

@@ -128,11 +128,7 @@ const POOL: &[Rule] = &[
     rule(SYS_ioctl, kvm(NONE, 0x03, 0), "KVM_CHECK_EXTENSION"),
     rule(SYS_ioctl, kvm(NONE, 0x04, 0), "KVM_GET_VCPU_MMAP_SIZE"),
     rule(SYS_ioctl, kvm(NONE, 0x41, 0), "KVM_CREATE_VCPU"),
-    rule(
-        SYS_ioctl,
-        kvm(WRITE, 0x46, size_of::<kvm_userspace_memory_region>()),
-        "KVM_SET_USER_MEMORY_REGION",
-    ),
+    rule(SYS_ioctl, kvm(WRITE, 0x46, size_of::<kvm_userspace_memory_region>()), "KVM_SET_USER_MEMORY_REGION"),
     rule(SYS_ioctl, kvm(WRITE, 0x90, size_of::<kvm_cpuid2>()), "KVM_SET_CPUID2"),
     rule(SYS_ioctl, kvm(WRITE, 0xa7, size_of::<kvm_xcrs>()), "KVM_SET_XCRS"),
     rule(SYS_ioctl, kvm(WRITE, 0xa3, size_of::<kvm_enable_cap>()), "KVM_ENABLE_CAP: the log of dirty pages"),

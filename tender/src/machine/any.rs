@@ -12,6 +12,10 @@ use crate::report::Fault;
 use std::io;
 
 /// A machine of either kind. It may be moved to another thread while nobody runs it.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one for each instance, and a box would be one more step on each call"
+)]
 #[derive(Debug)]
 pub(crate) enum AnyMachine {
     /// A VM of KVM.

@@ -21,8 +21,8 @@ impl Chosen {
     /// # Errors
     /// See [`HostError`].
     pub fn open(self, say: impl FnOnce(&str)) -> Result<Host, HostError> {
-        let (host, without_kvm) = Host::with(self.backend)?;
-        if let Some(reason) = without_kvm {
+        let host = Host::open(self.backend)?;
+        if let Some(reason) = host.without_kvm() {
             say(&format!("coracle: running in a process, without KVM: {reason}\n"));
         }
         Ok(host)

@@ -27,6 +27,18 @@ impl Backend {
 
     /// The environment variable that chooses one for the commands.
     pub const VARIABLE: &str = "CORACLE_BACKEND";
+
+    /// What that variable says, for programs that leave it to their user as the commands do; without it, what
+    /// there is.
+    ///
+    /// # Errors
+    /// When it names none.
+    pub fn of_environment() -> Result<Backend, NoBackend> {
+        match std::env::var_os(Backend::VARIABLE) {
+            None => Ok(Backend::Auto),
+            Some(name) => name.to_str().ok_or(NoBackend)?.parse(),
+        }
+    }
 }
 
 /// A name that no backend has.
@@ -82,27 +94,28 @@ pub enum Host {
 }
 
 impl Host {
-    /// Opens KVM where it starts a VM, and else does without.
+    /// Gets a backend ready. Only [`Backend::Auto`] ever takes another than KVM for it.
     ///
     /// # Errors
     /// See [`HostError`].
-    pub fn open() -> Result<Host, HostError> {
-        Host::with(Backend::Auto).map(|(host, _)| host)
+    pub fn open(backend: Backend) -> Result<Host, HostError> {
+        match backend {
+            Backend::Kvm => kvm::Host::open().map(Host::Kvm),
+            Backend::Process => process::Host::open(None).map(Host::Process),
+            Backend::Auto => match kvm::Host::open().and_then(kvm::Host::tried) {
+                Ok(host) => Ok(Host::Kvm(host)),
+                Err(HostError::Cpu(error)) => Err(error.into()),
+                Err(error) => process::Host::open(Some(error)).map(Host::Process),
+            },
+        }
     }
 
-    /// Gets a backend ready. Answers also why it is not KVM, where that was to be found out.
-    ///
-    /// # Errors
-    /// See [`HostError`].
-    pub fn with(backend: Backend) -> Result<(Host, Option<HostError>), HostError> {
-        match backend {
-            Backend::Kvm => kvm::Host::open().map(|host| (Host::Kvm(host), None)),
-            Backend::Process => process::Host::open().map(|host| (Host::Process(host), None)),
-            Backend::Auto => match kvm::Host::open().and_then(kvm::Host::tried) {
-                Ok(host) => Ok((Host::Kvm(host), None)),
-                Err(HostError::Cpu(error)) => Err(error.into()),
-                Err(error) => process::Host::open().map(|host| (Host::Process(host), Some(error))),
-            },
+    /// Why machines are not VMs of KVM, where [`Backend::Auto`] found that they cannot be.
+    #[must_use]
+    pub fn without_kvm(&self) -> Option<&HostError> {
+        match self {
+            Host::Kvm(_) => None,
+            Host::Process(host) => host.without_kvm(),
         }
     }
 

@@ -28,7 +28,7 @@ pub(super) type Log = Box<dyn Fn(&LogEntry<'_>) + Send + Sync>;
 /// use std::time::Duration;
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let Some(snapshot) = snapshot("handler-expressions") else { return Ok(()) };
+/// # let snapshot = snapshot("handler-expressions");
 /// let pool = Pool::builder(snapshot)
 ///     .min(2)
 ///     .max(16)
@@ -106,7 +106,7 @@ impl Builder {
     /// use coracle_tender::pool::{Limits, Pool};
     ///
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let Some(snapshot) = snapshot("handler-expressions") else { return Ok(()) };
+    /// # let snapshot = snapshot("handler-expressions");
     /// // The guest hands its numbers over as a list.
     /// let pool = Pool::builder(snapshot)
     ///     .function("price", |[item]: [f64; 1]| if item == 2.0 { Ok(2.5) } else { Err("not for sale") })

@@ -23,7 +23,7 @@ thread_local! {
 /// use std::time::{Duration, Instant};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let Some(snapshot) = snapshot("handler-expressions") else { return Ok(()) };
+/// # let snapshot = snapshot("handler-expressions");
 /// let (_sender, prices) = mpsc::channel::<f64>();
 /// let prices = Mutex::new(prices);
 /// let next = move |_: [f64; 0]| {

@@ -74,7 +74,7 @@ impl Pool {
     /// use coracle_tender::pool::{Limits, Pool};
     ///
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let Some(snapshot) = snapshot("handler-echo") else { return Ok(()) };
+    /// # let snapshot = snapshot("handler-echo");
     /// let pool = Pool::builder(snapshot).build()?;
     /// let (one, two) = (pool.call_async("one", Limits::new()), pool.call_async("two", Limits::new()));
     /// futures_executor::block_on(async {

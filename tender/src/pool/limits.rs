@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 /// use std::time::Duration;
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let Some(snapshot) = snapshot("handler-expressions") else { return Ok(()) };
+/// # let snapshot = snapshot("handler-expressions");
 /// let pool = Pool::builder(snapshot).build()?;
 /// let limits = Limits::new().time(Duration::from_millis(20)).memory(1 << 20).output(100);
 /// let without_end = b"f(n) = if(n < 2, n, f(n - 1) + f(n - 2)); f(90)";

@@ -2,13 +2,13 @@
 //!
 //! ```
 //! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/documentation/surroundings.rs"));
-//! use coracle_tender::{image::Image, instance::Config, machine::Host};
+//! use coracle_tender::{image::Image, instance::Config, machine::{Backend, Host}};
 //! use coracle_tender::{pool::{Limits, Pool}, snapshot::Snapshot};
 //! use std::{path::Path, sync::Arc, time::Duration};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # let Some(echo) = image("handler-echo") else { return Ok(()) };
-//! let host = Arc::new(Host::open()?);
+//! # let echo = image("handler-echo");
+//! let host = Arc::new(Host::open(Backend::Auto)?);
 //! # let _ = stringify!(
 //! let image = Arc::new(Image::open(Path::new("handler-echo"))?);
 //! # );
@@ -141,7 +141,7 @@ pub struct Output {
 /// use coracle_tender::pool::{Fault, Limits, Pool};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let Some(snapshot) = snapshot("handler-template") else { return Ok(()) };
+/// # let snapshot = snapshot("handler-template");
 /// let pool = Pool::builder(snapshot).build()?;
 /// let page = pool.call(br#"{"title": "Boats", "items": []}"#, Limits::new())?;
 /// assert!(page.bytes.starts_with(b"<!doctype html>"));

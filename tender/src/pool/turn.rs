@@ -110,7 +110,7 @@ impl Pool {
     /// use coracle_tender::pool::{Begun, Limits, Pool};
     ///
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let Some(snapshot) = snapshot("handler-echo") else { return Ok(()) };
+    /// # let snapshot = snapshot("handler-echo");
     /// let pool = Pool::builder(snapshot).build()?;
     /// let output = match pool.begin("Hello", Limits::new()) {
     ///     Begun::Ended(result) => result?,

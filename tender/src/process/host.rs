@@ -10,14 +10,15 @@ use kvm_bindings::CpuId;
 pub struct Host {
     pub(super) cpuid: CpuId,
     pub(super) features: Features,
+    without_kvm: Option<HostError>,
 }
 
 impl Host {
-    /// Finds out what the CPU has.
+    /// Finds out what the CPU has. `without_kvm` is why there is to be no VM, if that is the reason.
     ///
     /// # Errors
     /// When it lacks something that every guest needs, or the kernel keeps it back.
-    pub fn open() -> Result<Host, HostError> {
+    pub(crate) fn open(without_kvm: Option<HostError>) -> Result<Host, HostError> {
         /// HWCAP2_FSGSBASE (Linux, arch/x86/include/uapi/asm/hwcap2.h).
         const FSGSBASE: libc::c_ulong = 1 << 1;
         let (cpuid, features) = cpuid::table()?;
@@ -27,7 +28,11 @@ impl Host {
                 CpuError::Missing("FSGSBASE that programs may use (Linux 5.9 and newer let them)").into()
             );
         }
-        Ok(Host { cpuid, features })
+        Ok(Host { cpuid, features, without_kvm })
+    }
+
+    pub(crate) fn without_kvm(&self) -> Option<&HostError> {
+        self.without_kvm.as_ref()
     }
 
     /// The CPUID table that a guest sees where the CPU lets the tender decide that.

@@ -56,12 +56,12 @@ fn is_kvm() -> std::io::Result<()> {
 pub(crate) fn host() -> Host {
     let named = std::env::var(Backend::VARIABLE).ok();
     let backend = named.map_or(Ok(Backend::Kvm), |name| name.parse());
-    Host::with(backend.expect("a backend")).expect("guests can be run").0
+    Host::open(backend.expect("a backend")).expect("guests can be run")
 }
 
 /// What runs guests in processes, whatever else runs those of other tests.
 pub(crate) fn process_host() -> Host {
-    Host::with(Backend::Process).expect("guests can be run").0
+    Host::open(Backend::Process).expect("guests can be run")
 }
 
 /// Whether guests run in processes.

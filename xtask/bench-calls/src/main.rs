@@ -4,7 +4,7 @@
 use coracle_tender::calls::{Abort, Caller};
 use coracle_tender::image::Image;
 use coracle_tender::instance::{Config, End, Instance};
-use coracle_tender::machine::Host;
+use coracle_tender::machine::{Backend, Host};
 use coracle_tender::pool::{Limits, Pool};
 use coracle_tender::snapshot::Snapshot;
 use std::error::Error;
@@ -55,7 +55,7 @@ fn run(arguments: &[String]) -> Result<f64> {
 }
 
 fn snapshot(path: PathBuf) -> Result<Arc<Snapshot>> {
-    let host = Arc::new(Host::open()?);
+    let host = Arc::new(Host::open(Backend::of_environment()?)?);
     let image = Arc::new(Image::open(&path)?);
     let config = Config { arguments: vec![path.into()], ..Config::default() };
     let (snapshot, _) = Snapshot::take(&host, &image, &config, Duration::from_secs(60))?;

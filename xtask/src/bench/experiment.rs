@@ -2,6 +2,7 @@
 
 use super::number::{Unit, digits};
 use super::statistics::Spread;
+use crate::here::Backend;
 use crate::shell::Result;
 use serde::Serialize;
 use std::io::{IsTerminal, Write};
@@ -43,6 +44,7 @@ pub(super) enum Goal {
 /// A comparison to be made.
 struct Comparison {
     what: &'static str,
+    backend: Backend,
     subject: Id,
     measure: Measure,
     goal: Goal,
@@ -61,6 +63,8 @@ pub(super) struct Experiment<'a> {
 pub(super) struct Row {
     pub(super) experiment: &'static str,
     pub(super) what: &'static str,
+    /// What runs the guests.
+    pub(super) backend: Backend,
     pub(super) subject: Figure,
     pub(super) yardstick: Option<Figure>,
     /// What is held against the goal.
@@ -108,9 +112,16 @@ impl<'a> Experiment<'a> {
         Id(self.subjects.len() - 1)
     }
 
-    /// Adds a row to the report.
-    pub(super) fn row(&mut self, what: &'static str, subject: Id, measure: Measure, goal: Goal) {
-        self.comparisons.push(Comparison { what, subject, measure, goal });
+    /// Adds a row to the report, of guests that this backend runs.
+    pub(super) fn row(
+        &mut self,
+        backend: Backend,
+        what: &'static str,
+        subject: Id,
+        measure: Measure,
+        goal: Goal,
+    ) {
+        self.comparisons.push(Comparison { what, backend, subject, measure, goal });
     }
 
     /// Takes one sample of each subject to warm up and forgets it, then the rest.
@@ -149,6 +160,7 @@ impl<'a> Experiment<'a> {
         Row {
             experiment: self.name,
             what: comparison.what,
+            backend: comparison.backend,
             subject: figure(comparison.subject),
             yardstick: yardstick.map(figure),
             result,
@@ -238,9 +250,10 @@ mod tests {
             value += 1.0;
             Ok(value)
         });
-        experiment.row("twice", ours, Measure::RatioTo(theirs), Goal::AtMost(2.0));
-        experiment.row("too much", ours, Measure::Above(theirs), Goal::AtMost(2.5));
-        experiment.row("as it is", ours, Measure::ValueBeside(theirs), Goal::None);
+        let kvm = Backend::Kvm;
+        experiment.row(kvm, "twice", ours, Measure::RatioTo(theirs), Goal::AtMost(2.0));
+        experiment.row(kvm, "too much", ours, Measure::Above(theirs), Goal::AtMost(2.5));
+        experiment.row(kvm, "as it is", ours, Measure::ValueBeside(theirs), Goal::None);
         let rows = experiment.run().expect("nothing here fails");
         assert_eq!(*order.borrow(), "abababab");
         assert_eq!(rows[0].result, Spread { low: 2.0, median: 2.0, high: 2.0 });

@@ -1,6 +1,7 @@
 //! The programs that are measured, and those that they are measured against.
 
 use crate::guests::{BENCH, EXAMPLES, Profile};
+use crate::here::{BACKENDS, Backend};
 use crate::paths;
 use crate::shell::{Context, Result, cargo, line};
 use crate::tender;
@@ -9,6 +10,8 @@ use std::process::Command;
 
 /// Where the built programs are.
 pub(super) struct Programs {
+    /// What runs guests on this machine.
+    pub(super) backends: Vec<Backend>,
     coracle: PathBuf,
     pub(super) hello: PathBuf,
     pub(super) hello_stripped: PathBuf,
@@ -16,6 +19,7 @@ pub(super) struct Programs {
     guest: PathBuf,
     native: PathBuf,
     pub(super) bare_kvm: PathBuf,
+    pub(super) bare_trap: PathBuf,
     pub(super) true_static: PathBuf,
     calls: PathBuf,
     pub(super) dirty: PathBuf,
@@ -43,8 +47,11 @@ pub(super) fn build() -> Result<Programs> {
     let http = paths::target().join("release/bench-http");
     let native = paths::target().join("release/bench-native");
     let bare_kvm = compile("bare_kvm")?;
+    let bare_trap = compile("bare_trap")?;
     let true_static = compile("true_static")?;
+    let backends = BACKENDS.into_iter().filter(|backend| backend.missing().is_none()).collect();
     Ok(Programs {
+        backends,
         coracle,
         hello,
         hello_stripped,
@@ -52,6 +59,7 @@ pub(super) fn build() -> Result<Programs> {
         guest,
         native,
         bare_kvm,
+        bare_trap,
         true_static,
         calls,
         dirty,
@@ -83,8 +91,14 @@ fn install(program: &Path) -> Result<PathBuf> {
 
 impl Programs {
     /// Boots an image.
-    pub(super) fn boot(&self, options: &[&str], image: &Path, arguments: &[&str]) -> Command {
-        let mut command = super::process::command(&self.coracle, &["run"]);
+    pub(super) fn boot(
+        &self,
+        backend: Backend,
+        options: &[&str],
+        image: &Path,
+        arguments: &[&str],
+    ) -> Command {
+        let mut command = super::process::command(&self.coracle, &["run", "--backend", backend.name()]);
         command.args(options).arg(image);
         if !arguments.is_empty() {
             command.arg("--").args(arguments);
@@ -93,21 +107,22 @@ impl Programs {
     }
 
     /// Runs a workload in a guest.
-    pub(super) fn in_guest(&self, options: &[&str], workload: &str, size: u64) -> Command {
-        self.boot(options, &self.guest, &[workload, &size.to_string()])
+    pub(super) fn in_guest(&self, backend: Backend, options: &[&str], workload: &str, size: u64) -> Command {
+        self.boot(backend, options, &self.guest, &[workload, &size.to_string()])
     }
 
     /// Measures calls of the guest that dirties pages.
-    pub(super) fn call(&self, what: &str, numbers: &[u64]) -> Command {
+    pub(super) fn call(&self, backend: Backend, what: &str, numbers: &[u64]) -> Command {
         let mut command = super::process::command(&self.calls, &[what]);
+        command.env(Backend::VARIABLE, backend.name());
         command.arg(&self.dirty).args(numbers.iter().map(u64::to_string));
         command
     }
 
     /// Serves the handler that gives back what it is given.
-    pub(super) fn serve(&self) -> Command {
+    pub(super) fn serve(&self, backend: Backend) -> Command {
         let mut command = Command::new(&self.coracle);
-        command.args(["serve", "--listen", "127.0.0.1:0"]).arg(&self.echo);
+        command.args(["serve", "--backend", backend.name(), "--listen", "127.0.0.1:0"]).arg(&self.echo);
         command
     }
 
@@ -117,8 +132,12 @@ impl Programs {
     }
 
     /// Takes a snapshot of an image.
-    pub(super) fn snapshot(&self, image: &Path, file: &Path) -> Result {
-        line(&self.coracle).args(["snapshot", "--quiet", "-o"]).arg(file).arg(image).run()
+    pub(super) fn snapshot(&self, backend: Backend, image: &Path, file: &Path) -> Result {
+        line(&self.coracle)
+            .args(["snapshot", "--quiet", "--backend", backend.name(), "-o"])
+            .arg(file)
+            .arg(image)
+            .run()
     }
 
     /// Runs a workload in a process.

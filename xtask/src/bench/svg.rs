@@ -46,7 +46,7 @@ fn bar(svg: &mut String, top: f64, row: &Row, parts: Spread) {
     let middle = top + BAR / 2.0;
     let colour = if parts.median <= 1.0 { "#4c8c6b" } else { "#c2603f" };
     let against = row.yardstick.as_ref().map_or(String::new(), |figure| format!(" / {}", figure.name));
-    text(svg, LABELS - 10.0, middle + 4.0, "end", &format!("{}{against}", row.what));
+    text(svg, LABELS - 10.0, middle + 4.0, "end", &format!("{}{against}, {}", row.what, row.backend.name()));
     rectangle(svg, [LABELS, top, x(parts.median) - LABELS, BAR], colour);
     line(svg, [x(parts.low), middle, x(parts.high), middle], "#222");
     for end in [x(parts.low), x(parts.high)] {

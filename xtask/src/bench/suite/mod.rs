@@ -11,12 +11,16 @@ mod steady;
 
 use super::experiment::Experiment;
 use super::programs::Programs;
+use crate::here::Backend;
 
 /// All experiments; with `quick`, of fewer turns and smaller.
 pub(super) fn all(programs: &Programs, quick: bool) -> Vec<Experiment<'_>> {
+    let has_kvm = programs.backends.contains(&Backend::Kvm);
     let mut all = vec![start::experiment(programs, quick), calls::experiment(programs, quick)];
     all.extend(compute::experiments(programs, quick));
-    all.push(steady::experiment(programs, quick));
+    if has_kvm {
+        all.push(steady::experiment(programs, quick));
+    }
     all.push(cat::experiment(programs, quick));
     all.extend(footprint::experiments(programs));
     all.extend(oneshot::experiments(programs, quick));

@@ -4,6 +4,7 @@ use crate::bench::experiment::{Experiment, Goal, Measure};
 use crate::bench::number::Unit;
 use crate::bench::process::printed_number;
 use crate::bench::programs::Programs;
+use crate::here::Backend;
 use crate::shell::{Context, Failure, Result};
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
@@ -53,32 +54,37 @@ fn experiment<'a>(name: &'static str, place: Place, programs: &'a Programs, quic
         let server = server?;
         printed_number(place.clients(programs.http(&["load", &server.port, seconds])))
     };
-    let ours = serve.subject("coracle serve", Unit::EventsPerSecond, move || {
-        load(Server::start(place.server(programs.serve()), |child| {
-            child.stderr.take().map(|pipe| Box::new(pipe) as _)
-        }))
-    });
     let yardstick = move |arguments: &[&str]| load(yardstick(place.server(programs.http(arguments))));
-    let spinning =
-        serve.subject("hyper that spins as long as a clean call", Unit::EventsPerSecond, move || {
-            // How long a call takes without HTTP, measured just now.
-            let call = printed_number(programs.call("call", &[1, 2000]))?;
-            yardstick(&["spin", &format!("{call:.0}")])
-        });
+    let what = match place {
+        Place::Anywhere => "requests, 64 connections",
+        Place::Apart => "requests, clients on a CPU of their own",
+    };
     let processes =
         serve.subject("hyper with a process for each request", Unit::EventsPerSecond, move || {
             yardstick(&["spawn", "cat"])
         });
     let native =
         serve.subject("hyper alone, no isolation", Unit::EventsPerSecond, move || yardstick(&["native"]));
-
-    let what = match place {
-        Place::Anywhere => "requests, 64 connections",
-        Place::Apart => "requests, clients on a CPU of their own",
-    };
-    serve.row(what, ours, Measure::RatioTo(spinning), Goal::AtLeast(0.85));
-    serve.row("the same against processes", ours, Measure::RatioTo(processes), Goal::AtLeast(5.0));
-    serve.row("the same beside no isolation", ours, Measure::RatioTo(native), Goal::None);
+    for &backend in &programs.backends {
+        let ours = serve.subject("coracle serve", Unit::EventsPerSecond, move || {
+            load(Server::start(place.server(programs.serve(backend)), |child| {
+                child.stderr.take().map(|pipe| Box::new(pipe) as _)
+            }))
+        });
+        let (spinning_goal, processes_goal) = match backend {
+            Backend::Kvm => (Goal::AtLeast(0.85), Goal::AtLeast(5.0)),
+            Backend::Process => (Goal::None, Goal::None),
+        };
+        let spinning =
+            serve.subject("hyper that spins as long as a clean call", Unit::EventsPerSecond, move || {
+                // How long a call takes without HTTP, measured just now.
+                let call = printed_number(programs.call(backend, "call", &[1, 2000]))?;
+                yardstick(&["spin", &format!("{call:.0}")])
+            });
+        serve.row(backend, what, ours, Measure::RatioTo(spinning), spinning_goal);
+        serve.row(backend, what, ours, Measure::RatioTo(processes), processes_goal);
+        serve.row(backend, what, ours, Measure::RatioTo(native), Goal::None);
+    }
     serve
 }
 

@@ -7,6 +7,7 @@ use crate::bench::experiment::{Experiment, Goal, Measure};
 use crate::bench::number::Unit;
 use crate::bench::process::{command, errors, printed_number};
 use crate::bench::programs::Programs;
+use crate::here::Backend;
 use crate::shell::{Failure, Result};
 use serde_json::Value;
 
@@ -26,14 +27,20 @@ pub(super) fn experiment(programs: &Programs, quick: bool) -> Experiment<'_> {
 
     // The count itself has no goal: on a host with a tick, the bare guest alone is beyond any that
     // would say something of Coracle.
-    steady.row("exits of a computing guest", guest, Measure::ValueBeside(bare), Goal::None);
-    steady.row("exits beyond the host's ticks", guest, Measure::Above(bare), Goal::AtMost(50.0));
+    steady.row(Backend::Kvm, "exits of a computing guest", guest, Measure::ValueBeside(bare), Goal::None);
+    steady.row(
+        Backend::Kvm,
+        "exits beyond the host's ticks",
+        guest,
+        Measure::Above(bare),
+        Goal::AtMost(50.0),
+    );
     steady
 }
 
 /// KVM's count of exits when a guest computes for so long.
 fn exits(programs: &Programs, milliseconds: u64) -> Result<f64> {
-    let report = errors(programs.in_guest(&["--stats=json"], "steady", milliseconds))?;
+    let report = errors(programs.in_guest(Backend::Kvm, &["--stats=json"], "steady", milliseconds))?;
     let statistics = report.lines().rev().find_map(|line| serde_json::from_str::<Value>(line).ok());
     let exits = statistics.as_ref().and_then(|statistics| statistics["kvm"]["vcpu"]["exits"].as_f64());
     exits.ok_or_else(|| Failure::new(format!("no kvm.vcpu.exits in what --stats=json says:\n{report}")))
