@@ -8,19 +8,23 @@ CORACLE_NOT_RUN_LOG=$(mktemp) || exit 1
 export CORACLE_TEST_DIR CORACLE_NOT_RUN_LOG
 trap 'rm -f "$CORACLE_NOT_RUN_LOG"' EXIT
 
+# With threads, the harness names them after their tests: so each that does not run counts.
+RUST_TEST_THREADS=${RUST_TEST_THREADS:-$(nproc)}
+[ "$RUST_TEST_THREADS" -gt 1 ] || RUST_TEST_THREADS=2
+export RUST_TEST_THREADS
+
 missing=
-if ! (exec 3<>/dev/kvm) 2>/dev/null; then
+if [ -z "${CORACLE_BACKEND:-}" ] && ! (exec 3<>/dev/kvm) 2>/dev/null; then
     missing=1
-    # With threads, the harness names them after their tests: so each counts.
-    RUST_TEST_THREADS=${RUST_TEST_THREADS:-2}
-    export RUST_TEST_THREADS
+    export CORACLE_BACKEND=process
 fi
 
 banner() {
     [ -n "$missing" ] || return 0
     echo
     echo '!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!'
-    echo '!!  THERE IS NO USABLE /dev/kvm HERE: no test that boots a VM can run  !!'
+    echo '!!  NOT RUN: KVM: THERE IS NO USABLE /dev/kvm HERE.                    !!'
+    echo '!!  All tests run their guests in processes                            !!'
     echo '!!  ("coracle doctor" beside this script says what is missing)         !!'
     echo '!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!'
     echo
