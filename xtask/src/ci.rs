@@ -10,14 +10,7 @@ use std::ffi::OsString;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-#[derive(clap::Args)]
-pub(crate) struct Arguments {
-    /// Fail where a lane cannot run for want of its emulator
-    #[arg(long)]
-    all_lanes: bool,
-}
-
-pub(crate) fn ci(arguments: &Arguments) -> Result {
+pub(crate) fn ci() -> Result {
     let begin = Instant::now();
     step("format", format)?;
     step("lints", lints)?;
@@ -25,7 +18,7 @@ pub(crate) fn ci(arguments: &Arguments) -> Result {
     step("licences", licences::check)?;
     step("advisories", advisories)?;
     step("bench, for its own sake", short_bench)?;
-    step("tests", || tests(arguments.all_lanes))?;
+    step("tests", tests)?;
     eprintln!("\n── all passed in {} s", begin.elapsed().as_secs());
     Ok(())
 }
@@ -55,14 +48,12 @@ const ON_LANES: [&str; 12] = [
     "snapshot::traces",
 ];
 
-/// All tests here, and those on the lanes of both makers.
-fn tests(all_lanes: bool) -> Result {
+/// All tests here, and some on a lane of each maker.
+fn tests() -> Result {
     let some = ON_LANES.map(OsString::from);
-    let run = |report: Report, lane| match all_lanes {
-        true => report.on(lane, &some),
-        false => report.on_if_installed(lane, &some),
-    };
-    [Lane::AmdV, Lane::VtX].into_iter().fold(Report::default().everything_here(&[], &[]), run).end()
+    let here = Report::default().everything_here(&[], &[]);
+    let lanes = [Lane::AmdV, Lane::VtX];
+    lanes.into_iter().fold(here, |report, lane| report.on_if_installed(lane, &some)).end()
 }
 
 fn format() -> Result {

@@ -47,7 +47,7 @@ enum Task {
     /// Measure, each number beside its yardstick
     Bench(bench::Arguments),
     /// What CI runs: format, lints, docs, licences, a short bench, tests
-    Ci(ci::Arguments),
+    Ci,
     /// The long runs: all tests with full counts, then the whole bench
     Nightly,
     /// The `coracle` command to give away, in target/dist
@@ -60,7 +60,7 @@ fn main() -> ExitCode {
         Task::Build => build::build(),
         Task::Test(arguments) => test::test(&arguments),
         Task::Bench(arguments) => bench::bench(&arguments),
-        Task::Ci(arguments) => ci::ci(&arguments),
+        Task::Ci => ci::ci(),
         Task::Nightly => nightly::nightly(),
         Task::Dist => dist::dist(),
     };
