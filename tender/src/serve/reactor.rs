@@ -15,6 +15,10 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 /// A connection that was accepted, and its place among all.
 type Accepted = (TcpStream, SocketAddr, OwnedSemaphorePermit);
 
+/// How many tasks run one after the other before answers go out and it is seen what has come in. An answer
+/// waits for the calls of so many others at most.
+const TASKS_AT_A_TIME: u32 = 16;
+
 /// A thread that serves connections.
 pub(super) struct Reactor {
     connections: mpsc::UnboundedSender<Accepted>,
@@ -32,7 +36,8 @@ impl Reactor {
     pub(super) fn start(server: &Arc<Server>, drain: Duration) -> io::Result<Reactor> {
         let (connections, receiver) = mpsc::unbounded_channel();
         let (sender, ended) = oneshot::channel();
-        let runtime = runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+        let mut runtime = runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_io().enable_time().event_interval(TASKS_AT_A_TIME).build()?;
         let count = Arc::new(AtomicUsize::new(0));
         let (server, theirs) = (Arc::clone(server), Arc::clone(&count));
         let run = move || {

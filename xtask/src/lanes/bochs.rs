@@ -5,8 +5,12 @@ use super::programs::{self, Need};
 use super::watch::spawn;
 use crate::paths;
 use crate::shell::{Context, Failure, Result};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, PipeReader, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::{Child, Command};
+use std::thread;
 
 const BIOS: &str = "/usr/share/bochs/BIOS-bochs-latest";
 const VGA: &str = "/usr/share/vgabios/vgabios.bin";
@@ -73,8 +77,31 @@ pub(super) fn start(boot: &Boot<'_>) -> Result<Child> {
         .envs([("TERM", "xterm"), ("LINES", "25"), ("COLUMNS", "80")])
         .env_remove("DISPLAY");
     let screen = boot.directory.join("screen");
-    let screen = std::fs::File::create(&screen).context(|| screen.display().to_string())?;
-    spawn(&mut bochs, screen)
+    let screen = File::create(&screen).context(|| screen.display().to_string())?;
+    let (said, output) = io::pipe().context(|| "a pipe for Bochs".to_owned())?;
+    let machine = spawn(&mut bochs, output.into())?;
+    thread::spawn(move || listen(said, screen));
+    Ok(machine)
+}
+
+/// Keeps what Bochs says until it ends, and sees to the terminal that it makes for the machine's display: when
+/// nobody reads what it draws there, it waits for somebody after 64 KiB.
+fn listen(said: PipeReader, mut screen: File) {
+    for line in BufReader::new(said).split(b'\n').map_while(io::Result::ok) {
+        // A missing line of its messages fails nothing.
+        let _ = screen.write_all(&line).and_then(|()| screen.write_all(b"\n"));
+        if let Some(terminal) = terminal(&String::from_utf8_lossy(&line)) {
+            let opened = File::options().read(true).custom_flags(libc::O_NOCTTY).open(terminal);
+            if let Ok(mut opened) = opened {
+                thread::spawn(move || io::copy(&mut opened, &mut io::sink()));
+            }
+        }
+    }
+}
+
+/// The terminal that a message of Bochs names.
+fn terminal(line: &str) -> Option<&str> {
+    line.split_once("connected to screen \"")?.1.split_once('"').map(|(terminal, _)| terminal)
 }
 
 /// Makes a disc that boots the kernel: Bochs starts nothing by itself.
@@ -104,4 +131,15 @@ fn make_disc(boot: &Boot<'_>) -> Result {
         return Err(Failure::new(format!("genisoimage: {}: {}", output.status, said.trim())));
     }
     std::fs::remove_dir_all(&disc).context(|| disc.display().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::terminal;
+
+    #[test]
+    fn bochs_says_which_terminal_its_display_is() {
+        assert_eq!(terminal("Bochs connected to screen \"/dev/pts/7\""), Some("/dev/pts/7"));
+        assert_eq!(terminal("Bochs is exiting"), None);
+    }
 }

@@ -28,5 +28,5 @@ pub(super) fn start(boot: &Boot<'_>) -> Result<Child> {
         .arg(boot.kernel)
         .args(["-initrd", &file("initrd"), "-append", KERNEL]);
     let log = std::fs::File::create(boot.directory.join("qemu.log")).context(|| file("qemu.log"))?;
-    spawn(&mut qemu, log)
+    spawn(&mut qemu, log.into())
 }

@@ -16,6 +16,7 @@ use lane_init::{Event, Outcome, Plan};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::Read;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -262,8 +263,8 @@ impl Drop for Machine {
     }
 }
 
-/// Starts an emulator that ends when this program does. What it writes goes to a file.
-pub(super) fn spawn(command: &mut Command, output: File) -> Result<Child> {
+/// Starts an emulator that ends when this program does. What it writes goes to `output`.
+pub(super) fn spawn(command: &mut Command, output: OwnedFd) -> Result<Child> {
     // SAFETY: between fork and exec this only sets what happens when the parent ends.
     unsafe {
         command.pre_exec(|| match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {

@@ -1,6 +1,7 @@
 //! Calls within calls: a function of the host that calls a guest itself.
 
 use super::{LONG, NONE, obedient, pool_of, text};
+use crate::lane::delay;
 use crate::library::Machine;
 use crate::support::{guest, no_kvm};
 use coracle_tender::instance::End;
@@ -53,7 +54,7 @@ fn a_call_within_the_call_that_waits_for_the_outer_ones_instance_ends_at_its_dea
     // The outer call has time left, and learns of it.
     let error = pool.call(b"host again", NONE).expect_err("it fails");
     assert!(matches!(&error, CallError::Failed { reason, .. } if reason.contains("are in use")), "{error:?}");
-    assert!(matches!(errors.recv(), Ok(CallError::Busy(_))));
+    assert!(matches!(errors.recv_timeout(LONG), Ok(CallError::Busy(_))));
     assert!(begin.elapsed() < LONG / 2, "{:?}", begin.elapsed());
     assert_eq!(text(pool.call(b"calls", NONE).expect("an answer")), "1");
     own.lock().expect("no panics").take();
@@ -65,14 +66,15 @@ fn a_call_within_the_call_with_the_outer_ones_time_ends_with_it() {
         return;
     }
     let (pool, own, errors) = exhausted_by_itself(None);
-    let (limit, begin) = (Duration::from_millis(30), Instant::now());
+    // Enough for the guest to get as far as its call.
+    let (limit, begin) = (delay(Duration::from_millis(100)), Instant::now());
     for call in [
         |pool: &Pool, limits| pool.call(b"host again", limits),
         |pool: &Pool, limits| block_on(pool.call_async(b"host again", limits)),
     ] {
         let error = call(&pool, Limits::new().time(limit)).expect_err("its time is up");
         assert!(matches!(error, CallError::Overran(Overrun::Time(time)) if time == limit), "{error:?}");
-        assert!(matches!(errors.recv(), Ok(CallError::Busy(_))));
+        assert!(matches!(errors.recv_timeout(LONG), Ok(CallError::Busy(_))));
     }
     assert!(begin.elapsed() < LONG / 2, "{:?}", begin.elapsed());
     assert_eq!(text(pool.call(b"calls", NONE).expect("an answer")), "1");

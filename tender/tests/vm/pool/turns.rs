@@ -1,6 +1,7 @@
 //! Calls that begin on their caller's thread, and go on elsewhere.
 
 use super::{LONG, NONE, obedient, pool_of, snapshot_with, text, wait_until};
+use crate::lane::beyond_bochs;
 use crate::library::alone;
 use crate::support::{guest, no_kvm};
 use coracle_tender::pool::{Begun, CallError, Going, Limits, Output, Overrun, Pool};
@@ -107,7 +108,7 @@ fn holds_up(input: &'static [u8], answered: usize) -> Duration {
 
 #[test]
 fn what_takes_the_tender_long_is_left_to_a_thread_of_the_pool() {
-    if no_kvm() {
+    if no_kvm() || beyond_bochs("moves 64 MiB in minutes") {
         return;
     }
     // Memory that is given back in such amounts holds up other tests of the process.
