@@ -1,7 +1,7 @@
 //! The host side of Coracle.
 
 pub mod calls;
-#[cfg(feature = "command")]
+#[cfg(feature = "confine")]
 pub mod confine;
 pub mod cpu;
 pub mod guest;

@@ -3,6 +3,7 @@
 use super::say::show;
 use clap::Args;
 use coracle_hypercall::version;
+use coracle_tender::confine::{has_seccomp, landlock_version};
 use coracle_tender::cpu::cpuid::{self, CpuError};
 use coracle_tender::machine::{Backend, Host, HostError};
 use coracle_tender::probe::{self, Costs};
@@ -65,6 +66,7 @@ struct Finding {
 enum State {
     Good,
     Slower,
+    Weaker,
     Missing,
 }
 
@@ -89,6 +91,7 @@ fn diagnose() -> Diagnosis {
     let (kvm, host) = kvm();
     findings.push(kvm);
     findings.push(huge_pages());
+    findings.push(confinement(has_seccomp(), landlock_version()));
     if let Some(host) = &host {
         findings.push(clock(host));
     }
@@ -260,6 +263,25 @@ fn huge_pages() -> Finding {
     }
 }
 
+/// What keeps somebody who has broken out of a guest from what the tender has no use for.
+fn confinement(seccomp: bool, landlock: Option<u32>) -> Finding {
+    /// That of Linux 6.2: from then on it knows of cutting files too.
+    const GOOD: u32 = 3;
+    let calls = if seccomp { "seccomp" } else { "no filter of system calls" };
+    let files = landlock.map_or("no landlock".to_owned(), |version| format!("landlock {version}"));
+    let good = seccomp && landlock.is_some_and(|version| version >= GOOD);
+    Finding {
+        subject: "confinement",
+        state: if good { State::Good } else { State::Weaker },
+        found: format!("{calls}, {files}"),
+        mend: (!good).then(|| {
+            "the tender locks itself in as far as this kernel can: Linux 6.2 and newer, with CONFIG_SECCOMP_FILTER, \
+             and landlock among the security modules (lsm=landlock,...)"
+                .to_owned()
+        }),
+    }
+}
+
 fn clock(host: &Host) -> Finding {
     let good = host.features().invariant_tsc;
     Finding {
@@ -281,6 +303,7 @@ impl fmt::Display for Diagnosis {
             let state = match finding.state {
                 State::Good => "ok",
                 State::Slower => "slower",
+                State::Weaker => "weaker",
                 State::Missing => "MISSING",
             };
             writeln!(f, "  {:<8} {:<12} {}", state, finding.subject, finding.found)?;
@@ -298,7 +321,7 @@ impl fmt::Display for Diagnosis {
 
 #[cfg(test)]
 mod tests {
-    use super::{CpuError, State, admission_to, processor};
+    use super::{CpuError, State, admission_to, confinement, processor};
 
     #[test]
     fn the_processor_itself_says_what_it_lacks_and_not_the_kernel() {
@@ -308,6 +331,17 @@ mod tests {
         let lacking = processor("flags : fsgsbase", Some(CpuError::Missing("FSGSBASE")));
         assert_eq!(lacking.state, State::Missing);
         assert!(lacking.mend.is_some_and(|mend| mend.contains("has no FSGSBASE")));
+    }
+
+    #[test]
+    fn a_kernel_that_confines_less_is_called_weaker() {
+        assert_eq!(confinement(true, Some(7)).state, State::Good);
+        for (seccomp, landlock) in [(true, None), (false, Some(7)), (true, Some(2)), (false, None)] {
+            let found = confinement(seccomp, landlock);
+            assert_eq!(found.state, State::Weaker, "{}", found.found);
+            assert!(found.mend.is_some());
+        }
+        assert_eq!(confinement(true, Some(5)).found, "seccomp, landlock 5");
     }
 
     #[test]

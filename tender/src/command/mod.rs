@@ -1,6 +1,5 @@
 //! The command line, one file for each subcommand.
 
-mod confinement;
 mod doctor;
 mod generate;
 mod guest;

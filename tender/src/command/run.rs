@@ -1,22 +1,22 @@
 //! `coracle run`.
 
-use super::confinement::Confinement;
 use super::guest::Guest;
-use super::say::{Patience, say_unless, say_with};
+use super::say::{Patience, say, say_unless, say_with};
 use super::{refuse, signals, statistics, value};
 use clap::{Args, ValueHint};
 use coracle_hypercall::exit;
 use coracle_hypercall::log::Level;
 use coracle_tender::calls::{Console, LogEntry};
-use coracle_tender::confine::Duty;
+use coracle_tender::confine::{Confinement, Duty};
 use coracle_tender::image::Image;
 use coracle_tender::instance::{Config, End, Instance};
-use coracle_tender::machine::{Chosen, Host, HostError};
+use coracle_tender::machine::{Chosen, Host};
 use coracle_tender::runnable::Runnable;
 use coracle_tender::snapshot::Snapshot;
 use std::error::Error;
 use std::ffi::OsString;
 use std::fs::File;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -72,20 +72,23 @@ impl Run {
         let path = arguments.first().map(PathBuf::from).unwrap_or_default();
         let count = self.stats.is_some();
         let quiet = self.quiet;
-        let host = || self.backend.open(|words| say_unless(quiet, words));
-        if let Err(error) = self.confinement.files(self.symbols.as_deref().into_iter().chain([&*path]), None)
-        {
+        let read = self.symbols.as_deref().into_iter().chain([&*path]);
+        if let Err(error) = self.confinement.files(self.backend, read, None, |words| say(words)) {
             return refuse(error);
         }
-        let made = Runnable::open(&path).map_err(Box::from).and_then(|opened| {
-            self.confinement.descriptors(opened.file())?;
-            match opened {
-                Runnable::Image(image) => boot(host, &image, self.guest, arguments, count),
-                Runnable::Snapshot(file) => resume(host, file, &path, &self.guest, &arguments, count),
-            }
+        let made = Runnable::open(&path).map_err(Box::<dyn Error>::from).and_then(|opened| {
+            self.confinement.descriptors(&[opened.file().as_fd()])?;
+            let host = Arc::new(self.backend.open(|words| say_unless(quiet, words))?);
+            let instance = match opened {
+                Runnable::Image(image) => boot(&host, &image, self.guest, arguments, count),
+                Runnable::Snapshot(file) => resume(&host, file, &path, &self.guest, &arguments, count),
+            };
+            let mut instance = instance?;
+            instance.get_ready()?;
+            Ok((host, instance))
         });
-        let mut instance = match made {
-            Ok(instance) => instance,
+        let (host, mut instance) = match made {
+            Ok(made) => made,
             Err(error) => return refuse(error),
         };
         signals::forward(instance.stopper());
@@ -94,7 +97,7 @@ impl Run {
                 print_log(entry);
             }
         };
-        if let Err(error) = self.confinement.calls(Duty::Run) {
+        if let Err(error) = self.confinement.calls(Duty::Run, &host) {
             return refuse(error);
         }
         let start = Instant::now();
@@ -123,20 +126,19 @@ impl Run {
 }
 
 fn boot(
-    host: impl FnOnce() -> Result<Host, HostError>,
+    host: &Host,
     image: &Arc<Image>,
     guest: Guest,
     arguments: Vec<OsString>,
     count: bool,
 ) -> Result<Instance, Box<dyn Error>> {
-    let host = host()?;
     let config = Config { statistics: count, ..guest.config(arguments) };
-    Ok(Instance::boot(&host, image, &config)?)
+    Ok(Instance::boot(host, image, &config)?)
 }
 
 /// Makes an instance of a snapshot. What was decided when that was taken cannot be asked for any more.
 fn resume(
-    host: impl FnOnce() -> Result<Host, HostError>,
+    host: &Arc<Host>,
     file: File,
     path: &Path,
     guest: &Guest,
@@ -149,8 +151,7 @@ fn resume(
         let path = path.display();
         return Err(format!("`{path}` {words}: leave out {given}, or give it to `coracle snapshot`").into());
     }
-    let host = Arc::new(host()?);
-    let snapshot = Arc::new(Snapshot::from_file(&host, file, path)?);
+    let snapshot = Arc::new(Snapshot::from_file(host, file, path)?);
     let mut instance = Instance::resume(&snapshot)?;
     if count {
         instance.count();

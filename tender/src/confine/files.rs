@@ -1,12 +1,13 @@
 //! What a confined process may open, and what it was started with.
 
 use super::ConfineError;
+use crate::memory::Pagemap;
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr,
-    RulesetCreated, RulesetCreatedAttr, Scope,
+    ABI, Access, AccessFs, AccessNet, AddRuleError, AddRulesError, CompatLevel, Compatible, PathBeneath,
+    PathFd, Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError, Scope,
 };
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::Path;
 
 /// The newest landlock that is asked for; an older one does what it can (Linux, Documentation/userspace-api/
@@ -45,7 +46,7 @@ impl Files {
         self.with(path, AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::IoctlDev)
     }
 
-    /// And files in this folder, to be made, written, renamed and removed.
+    /// And files in this folder, to be made, written, renamed and removed, and those in folders within it.
     ///
     /// # Errors
     /// Landlock's.
@@ -54,10 +55,13 @@ impl Files {
         self.with(folder, access)
     }
 
-    fn with(self, path: &Path, access: landlock::BitFlags<AccessFs>) -> Result<Files, ConfineError> {
-        match PathFd::new(path) {
-            Ok(place) => Ok(Files(self.0.add_rule(PathBeneath::new(place, access))?)),
-            Err(_) => Ok(self),
+    fn with(mut self, path: &Path, access: landlock::BitFlags<AccessFs>) -> Result<Files, ConfineError> {
+        let Ok(place) = PathFd::new(path) else { return Ok(self) };
+        match (&mut self.0).add_rule(PathBeneath::new(place, access)) {
+            Ok(_) => Ok(self),
+            // It lies in no file system that has paths, as a pipe: landlock lets those through.
+            Err(error) if is_nowhere(&error) => Ok(self),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -71,16 +75,27 @@ impl Files {
     }
 }
 
-/// Closes all descriptors but the standard streams and this one.
+/// Whether a file has no path that rules could hold for.
+fn is_nowhere(error: &RulesetError) -> bool {
+    let RulesetError::AddRules(AddRulesError::Fs(AddRuleError::AddRuleCall { source, .. })) = error else {
+        return false;
+    };
+    source.raw_os_error() == Some(libc::EBADFD)
+}
+
+/// Closes all descriptors but the standard streams, these, and what the library keeps for itself.
 ///
 /// # Errors
 /// The host's. A kernel that cannot (before Linux 5.9) is none.
-pub fn close_others(but: BorrowedFd<'_>) -> Result<(), ConfineError> {
-    const FIRST: u32 = 3;
-    let kept = but.as_raw_fd().cast_unsigned();
-    let below = (kept > FIRST).then(|| (FIRST, kept - 1));
-    let above = (kept.max(FIRST - 1) + 1, u32::MAX);
-    for (first, last) in below.into_iter().chain([above]) {
+pub fn close_others(but: &[BorrowedFd<'_>]) -> Result<(), ConfineError> {
+    const STREAMS: [u32; 3] = [0, 1, 2];
+    let own = Pagemap::kept().map(AsFd::as_fd);
+    let kept = but.iter().copied().chain(own).map(|kept| kept.as_raw_fd().cast_unsigned());
+    let mut kept: Vec<u32> = STREAMS.into_iter().chain(kept).collect();
+    kept.sort_unstable();
+    let after = kept.iter().map(|kept| kept + 1);
+    let before = kept.iter().skip(1).map(|kept| kept.saturating_sub(1)).chain([u32::MAX]);
+    for (first, last) in after.zip(before).filter(|(first, last)| first <= last) {
         // SAFETY: called before anything else is opened, these are nobody's in this process.
         if unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } == -1 {
             let error = io::Error::last_os_error();

@@ -4,7 +4,7 @@ use super::Instance;
 use super::call::TURN;
 use crate::calls::{Abort, Console, Context, LogEntry, Outside, PanicText, Reply, Request, Requests, Stop};
 use crate::guest::Guest;
-use crate::machine::{Dead, Exit, Kicker, Machine, Reachable};
+use crate::machine::{Dead, Exit, Kicker, Machine, MachineError, Reachable};
 use crate::registers::Registers;
 use crate::report::Fault;
 use coracle_hypercall::call::Call;
@@ -106,6 +106,15 @@ impl Instance {
     #[must_use]
     pub fn stopper(&self) -> Stopper {
         Stopper { requests: self.state.events.requests() }
+    }
+
+    /// Makes what this thread needs to run the guest, which else [`run`](Self::run) does: for a process that
+    /// may not do so any more then.
+    ///
+    /// # Errors
+    /// When the host refuses.
+    pub fn get_ready(&mut self) -> Result<(), MachineError> {
+        self.machine.get_ready()
     }
 
     /// Runs the guest to its end, for no longer than `limit`. What has ended is not run again: then

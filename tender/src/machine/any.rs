@@ -54,6 +54,17 @@ impl AnyMachine {
         }
     }
 
+    /// Makes what only the thread that runs the guest can make.
+    ///
+    /// # Errors
+    /// When the host refuses.
+    pub(crate) fn get_ready(&mut self) -> Result<(), MachineError> {
+        match self {
+            AnyMachine::Kvm(_) => Ok(()),
+            AnyMachine::Process(machine) => machine.make_child(),
+        }
+    }
+
     /// Ends the process that runs the guest, where one does.
     pub(crate) fn end_process(&mut self) {
         match self {

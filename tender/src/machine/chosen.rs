@@ -16,6 +16,12 @@ pub struct Chosen {
 }
 
 impl Chosen {
+    /// Which it is.
+    #[must_use]
+    pub fn backend(self) -> Backend {
+        self.backend
+    }
+
     /// Gets it ready, and has `say` say so if it is not KVM for a reason that the user may want to know.
     ///
     /// # Errors

@@ -119,6 +119,15 @@ impl Host {
         }
     }
 
+    /// What runs guests: never `Auto`.
+    #[must_use]
+    pub fn backend(&self) -> Backend {
+        match self {
+            Host::Kvm(_) => Backend::Kvm,
+            Host::Process(_) => Backend::Process,
+        }
+    }
+
     /// The name of what runs guests.
     #[must_use]
     pub fn name(&self) -> &'static str {

@@ -3,9 +3,11 @@
 //! The guest runs while the tender holds this, so nothing here hands out a Rust reference to guest
 //! memory: bytes are copied in or out, or given to the host's kernel by pointer for one system call.
 
+mod pagemap;
 mod reservation;
 mod written;
 
+pub(crate) use pagemap::Pagemap;
 pub(crate) use reservation::Reservation;
 pub(crate) use written::{Written, words};
 
@@ -178,7 +180,7 @@ impl Memory {
         const BACKED: u64 = 0b11 << 62;
         let mut entries = vec![0_u64; (self.size() / PAGE) as usize];
         let from = self.host_address() / PAGE * 8;
-        File::open("/proc/self/pagemap")?.read_exact_at(entries.as_mut_bytes(), from)?;
+        Pagemap::of_this_process()?.file().read_exact_at(entries.as_mut_bytes(), from)?;
         Ok((0..).zip(entries).filter(|(_, entry)| entry & BACKED != 0).map(|(page, _)| page).collect())
     }
 

@@ -53,7 +53,9 @@ impl Reservation {
         // At least one byte and at most a whole large page is skipped: there is room before and after.
         let skip = large - (address.addr() & (large - 1));
         let start = address.cast::<u8>().wrapping_add(skip);
-        Ok(Reservation { address, length, start, size })
+        let reservation = Reservation { address, length, start, size };
+        reservation.keep_out_of_dumps()?;
+        Ok(reservation)
     }
 
     /// A mapping of `size` bytes of a file, in a place of its own without room around it: for a process with
@@ -74,7 +76,18 @@ impl Reservation {
         if address == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
-        Ok(Reservation { address, length, start: address.cast(), size })
+        let reservation = Reservation { address, length, start: address.cast(), size };
+        reservation.keep_out_of_dumps()?;
+        Ok(reservation)
+    }
+
+    /// Leaves it out of core dumps of this process: what a guest has in memory is nobody else's.
+    fn keep_out_of_dumps(&self) -> io::Result<()> {
+        // SAFETY: the range is this reservation's, and what it holds stays as it is.
+        match unsafe { libc::madvise(self.address, self.length, libc::MADV_DONTDUMP) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
     }
 
     /// The first byte.

@@ -48,6 +48,7 @@ pub struct Builder {
     pub(super) functions: Functions,
     pub(super) log: Option<Log>,
     pub(super) kept: Duration,
+    pub(super) confined: bool,
 }
 
 impl std::fmt::Debug for Builder {
@@ -60,7 +61,7 @@ impl Builder {
     pub(super) fn new(snapshot: Arc<Snapshot>) -> Builder {
         let limits = Limits::new().time(Duration::from_secs(10)).output(64 << 20);
         let functions = Functions::default();
-        Builder { snapshot, least: 1, most: 64, limits, functions, log: None, kept: KEPT }
+        Builder { snapshot, least: 1, most: 64, limits, functions, log: None, kept: KEPT, confined: false }
     }
 
     /// How many instances there are at least: so many calls at once find one ready. Without it, 1.
@@ -151,12 +152,42 @@ impl Builder {
         Builder { kept: unused, ..self }
     }
 
+    /// Whether the pool's own threads make no system calls but those that running guests takes: a filter of
+    /// seccomp's ends the process with SIGSYS at any other. Without it, they are as the thread that builds the
+    /// pool.
+    ///
+    /// What this pool is given runs on such threads as well, and may do no more: functions of the host, the
+    /// log, sources and sinks. They may lock, compute, and write to what is open. Calls by
+    /// [`Pool::call`] and [`Pool::begin`] run guests on the thread that calls, which stays as it is.
+    ///
+    /// Threads share their memory. A guest that broke out onto a confined thread could still have others do for
+    /// it what that may not: so this is a hurdle where the rest of the program is free to do as it likes, and a wall
+    /// only where all of it is [confined](crate::confine).
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/documentation/surroundings.rs"));
+    /// use coracle_tender::pool::{Limits, Pool};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let Some(snapshot) = snapshot("handler-echo") else { return Ok(()) };
+    /// let pool = Pool::builder(snapshot).confined(true).build()?;
+    /// let output = futures_executor::block_on(pool.call_async("Hello", Limits::new()))?;
+    /// assert_eq!(output.bytes, b"Hello");
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "confine")]
+    #[must_use]
+    pub fn confined(self, confined: bool) -> Builder {
+        Builder { confined, ..self }
+    }
+
     /// Makes the pool and its first instance; further ones follow meanwhile.
     ///
     /// # Errors
     /// When no instance can be made, or no thread be started.
     pub fn build(self) -> Result<Pool, HostFailure> {
-        let shared = Arc::new(Shared::new(self));
+        let shared = Arc::new(Shared::new(self)?);
         shared.prepare()?;
         keeper::start(&shared).map_err(HostFailure::Thread)?;
         shared.tasks.fill();

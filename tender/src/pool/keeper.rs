@@ -85,8 +85,9 @@ impl Tasks {
 
 /// Starts the thread. It ends with the pool.
 pub(super) fn start(shared: &Arc<Shared>) -> io::Result<()> {
+    let confined = shared.confined.clone();
     let (tasks, shared) = (Arc::clone(&shared.tasks), Arc::downgrade(shared));
-    spawn("coracle-keeper", move || keep(&tasks, &shared))
+    spawn(&confined, "coracle-keeper", move || keep(&tasks, &shared))
 }
 
 fn keep(tasks: &Tasks, shared: &Weak<Shared>) {

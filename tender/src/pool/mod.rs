@@ -63,6 +63,11 @@
 //! - threads of the pool block all signals but this one and those of the CPU's faults: what is sent to the
 //!   process is handled on the program's own threads.
 //!
+//! # Confinement
+//!
+//! Guests are walled in by the CPU or the kernel. Behind that wall, [`confined`](Builder::confined) makes a second
+//! one of the kinds of system calls, for the threads of the pool; it needs the crate's feature `confine`.
+//!
 //! # Forks
 //!
 //! A pool belongs to the process that made it. In a child that is forked, calls fail with
@@ -112,6 +117,8 @@ pub use future::Call;
 pub use keeper::MOST_UNWANTED;
 pub use limits::Limits;
 pub use metrics::Metrics;
+#[cfg(feature = "confine")]
+pub(crate) use threads::cpus;
 pub use turn::{Begun, Going};
 
 use crate::forks::Process;

@@ -7,6 +7,7 @@ use super::keeper::Tasks;
 use super::limits::Limits;
 use super::metrics::Counters;
 use super::shards::Shards;
+use super::threads::{Confined, cpus};
 use super::turn::Lengths;
 use super::workers::Workers;
 use crate::calls::Requests;
@@ -38,6 +39,8 @@ pub(super) struct Shared {
     pub(super) kept: Duration,
     /// The process that may use it.
     process: Process,
+    /// What its threads may do.
+    pub(super) confined: Confined,
     /// How many wait for an instance. It changes under the lock.
     waiters: AtomicUsize,
     /// How they are told of one.
@@ -85,10 +88,12 @@ impl Drop for Taken<'_> {
 }
 
 impl Shared {
-    pub(super) fn new(builder: Builder) -> Shared {
+    pub(super) fn new(builder: Builder) -> Result<Shared, HostFailure> {
         let most = builder.most.max(1);
-        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-        Shared {
+        let cpus = cpus();
+        let confined =
+            Confined::new(builder.confined, &builder.snapshot.host).map_err(HostFailure::Thread)?;
+        Ok(Shared {
             snapshot: builder.snapshot,
             idle: Shards::new(cpus),
             live: AtomicUsize::new(0),
@@ -102,11 +107,12 @@ impl Shared {
             workers: Arc::new(Workers::new(cpus.min(most), most)),
             kept: builder.kept,
             process: Process::this(),
+            confined,
             waiters: AtomicUsize::new(0),
             waiting: Mutex::new(()),
             freed: Condvar::new(),
             lengths: Lengths::default(),
-        }
+        })
     }
 
     /// Makes the first instance.

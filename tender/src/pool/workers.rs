@@ -218,9 +218,9 @@ impl Workers {
         match (queue.watcher, look) {
             (_, None) => {}
             (Watcher::Absent, Some(_)) => {
-                let shared = Arc::downgrade(shared);
+                let weak = Arc::downgrade(shared);
                 queue.watcher = Watcher::Waits;
-                if spawn("coracle-watcher", move || watch(&shared)).is_err() {
+                if spawn(&shared.confined, "coracle-watcher", move || watch(&weak)).is_err() {
                     queue.watcher = Watcher::Absent;
                 }
             }
@@ -275,7 +275,7 @@ impl Workers {
 /// Starts one more thread.
 fn start(shared: &Arc<Shared>, queue: &mut Queue) -> std::io::Result<()> {
     let weak = Arc::downgrade(shared);
-    spawn("coracle-worker", move || work(&weak))?;
+    spawn(&shared.confined, "coracle-worker", move || work(&weak))?;
     queue.threads += 1;
     Ok(())
 }

@@ -101,6 +101,13 @@ fn steps(file: i32, runs: &[Run]) -> Vec<Step> {
         Step::new("map the guest's memory in its process", libc::SYS_mmap, arguments, run.address)
     }));
     steps.extend([
+        // All of the mappings; that there are gaps between them is an error, after the rest is done.
+        Step::new(
+            "keep the guest's memory out of core dumps",
+            libc::SYS_madvise,
+            [0, foothold::START, libc::MADV_DONTDUMP as u64],
+            foothold::ANY,
+        ),
         Step::new(
             "close the guest's descriptors (Linux 5.9 and newer can)",
             libc::SYS_close_range,

@@ -111,7 +111,7 @@ impl Machine {
     }
 
     /// Makes the child, where this thread has none: the memory stays.
-    fn make_child(&mut self) -> Result<(), MachineError> {
+    pub(crate) fn make_child(&mut self) -> Result<(), MachineError> {
         if self.own_child().is_none() {
             // The other one is gone before.
             self.child = None;

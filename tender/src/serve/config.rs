@@ -3,6 +3,7 @@
 use super::options::{LogFormat, Options};
 use super::routes::{Route, RouteError};
 use super::value;
+use crate::confine::Confinement;
 use crate::machine::Chosen;
 use hyper::header::HeaderValue;
 use serde::{Deserialize, Deserializer};
@@ -139,6 +140,7 @@ pub(super) struct Settings {
     pub(super) threads: Option<u16>,
     pub(super) log: LogFormat,
     pub(super) backend: Chosen,
+    pub(super) confinement: Confinement,
     pub(super) per_client: Option<u32>,
     pub(super) connections: Option<u32>,
     pub(super) receive: Duration,
@@ -200,6 +202,7 @@ impl Settings {
             listen: listen.unwrap_or_else(|| vec![(Ipv4Addr::LOCALHOST, 8080).into()]),
             threads: options.threads.or(file.threads),
             backend: options.backend,
+            confinement: options.confinement,
             log: options.log.or(file.log).unwrap_or(LogFormat::Text),
             per_client: options.per_client.or(file.per_client),
             connections: options.connections.or(file.connections),

@@ -79,6 +79,17 @@ fn words(error: &TakeError) -> String {
     }
 }
 
+/// How instances are made.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Making {
+    /// Whether the program is to be booted anew from time to time.
+    pub(super) fresh: bool,
+    /// How many there are at least.
+    pub(super) ready: usize,
+    /// Whether the threads that run them alone are confined further than the process is.
+    pub(super) confined: bool,
+}
+
 /// A function that is served.
 #[derive(Debug)]
 pub(super) struct Function {
@@ -92,7 +103,7 @@ pub(super) struct Function {
     pool: RwLock<Pool>,
     /// Whether it is to be booted anew and could not be.
     stale: AtomicBool,
-    ready: usize,
+    making: Making,
     log: Log,
 }
 
@@ -104,17 +115,17 @@ impl Function {
     pub(super) fn open(
         host: &Arc<Host>,
         settings: FunctionSettings,
-        fresh: bool,
-        ready: usize,
+        program: Runnable,
+        making: Making,
         log: &Log,
         metrics: &Metrics,
     ) -> Result<Function, FunctionError> {
         let path = settings.program.clone();
         let name = settings.route.to_string();
-        let (snapshot, origin) = match Runnable::open(&path)? {
+        let (snapshot, origin) = match program {
             Runnable::Snapshot(file) => {
                 for (asked, what) in [
-                    (fresh, "whose layout is decided (--fresh-layout)"),
+                    (making.fresh, "whose layout is decided (--fresh-layout)"),
                     (settings.memory.is_some(), "whose memory is decided (--mem)"),
                     (!settings.arguments.is_empty(), "whose arguments are decided"),
                 ] {
@@ -128,11 +139,11 @@ impl Function {
             Runnable::Image(image) => {
                 let (snapshot, said) = take(host, &image, &settings)?;
                 say(log, &name, &said);
-                (snapshot, fresh.then(|| (Arc::clone(host), image)))
+                (snapshot, making.fresh.then(|| (Arc::clone(host), image)))
             }
         };
         let program = snapshot.program();
-        let pool = pool(snapshot, &settings, ready, &name, log)?;
+        let pool = pool(snapshot, &settings, making, &name, log)?;
         Ok(Function {
             places: Places::new(settings.instances as usize + settings.queue as usize),
             metrics: metrics.of(&name),
@@ -141,7 +152,7 @@ impl Function {
             origin,
             pool: RwLock::new(pool),
             stale: AtomicBool::new(false),
-            ready,
+            making,
             log: log.clone(),
             settings,
         })
@@ -161,7 +172,7 @@ impl Function {
         let Some((host, image)) = &self.origin else { return };
         let renewed = take(host, image, &self.settings).and_then(|(snapshot, said)| {
             say(&self.log, &self.name, &said);
-            pool(snapshot, &self.settings, self.ready, &self.name, &self.log)
+            pool(snapshot, &self.settings, self.making, &self.name, &self.log)
         });
         match renewed {
             Ok(pool) => {
@@ -200,13 +211,14 @@ fn take(
 fn pool(
     snapshot: Snapshot,
     settings: &FunctionSettings,
-    ready: usize,
+    making: Making,
     name: &str,
     log: &Log,
 ) -> Result<Pool, FunctionError> {
     let (name, log) = (name.to_owned(), log.clone());
     Pool::builder(Arc::new(snapshot))
-        .min(ready)
+        .min(making.ready)
+        .confined(making.confined)
         .max(settings.instances as usize)
         .deadline(settings.deadline)
         .output(settings.output)

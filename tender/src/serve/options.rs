@@ -1,6 +1,7 @@
 //! The command line.
 
 use super::value;
+use crate::confine::Confinement;
 use crate::machine::Chosen;
 use clap::{Args, ValueEnum, ValueHint};
 use hyper::header::HeaderValue;
@@ -88,6 +89,9 @@ pub struct Options {
     /// What runs the functions
     #[command(flatten)]
     pub backend: Chosen,
+    /// Whether the server locks itself in
+    #[command(flatten)]
+    pub confinement: Confinement,
     /// How the log is written, on standard error [default: text]
     #[arg(long, value_name = "FORMAT")]
     pub log: Option<LogFormat>,

@@ -3,16 +3,19 @@
 use super::admission::Clients;
 use super::config::{ConfigError, Settings};
 use super::fresh;
-use super::function::{Function, FunctionError};
+use super::function::{Function, FunctionError, Making};
 use super::held::Held;
 use super::log::Log;
 use super::metrics::Metrics;
 use super::options::Options;
 use super::reactor::Reactor;
+use crate::confine::{ConfineError, Duty};
 use crate::machine::HostError;
-use crate::pool::MOST_UNWANTED;
+use crate::pool::{MOST_UNWANTED, cpus};
+use crate::runnable::Runnable;
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -32,6 +35,9 @@ pub enum ServeError {
     /// There is no KVM.
     #[error(transparent)]
     Kvm(#[from] HostError),
+    /// The process could not be confined.
+    #[error(transparent)]
+    Confine(#[from] ConfineError),
     /// A function cannot be served.
     #[error(transparent)]
     Function(#[from] FunctionError),
@@ -105,23 +111,51 @@ const USUAL: u64 = 10_000;
 pub fn run(options: Options) -> Result<u8, ServeError> {
     let settings = Settings::new(options)?;
     let connections = connections(&settings)?;
+    // Addresses first: that one is taken is found out sooner than a program boots, and a confined process takes none.
+    let listeners = settings.listen.iter().map(|address| listen(*address)).collect::<Result<Vec<_>, _>>()?;
+    let programs = confine(&settings, &listeners)?;
     let log = Log::start(settings.log)?;
-    let served = serve(settings, connections, &log);
+    let served = serve(settings, connections, listeners, programs, &log);
     log.flush();
     served
 }
 
-fn serve(settings: Settings, connections: usize, log: &Log) -> Result<u8, ServeError> {
-    // Addresses first: that one is taken is found out sooner than a program boots.
-    let listeners = settings.listen.iter().map(|address| listen(*address)).collect::<Result<Vec<_>, _>>()?;
-    let host = Arc::new(settings.backend.open(|words| drop(io::stderr().write_all(words.as_bytes())))?);
+/// Confines this process, which has one thread yet, to the files of its functions, which are answered open.
+fn confine(settings: &Settings, listeners: &[TcpListener]) -> Result<Vec<Runnable>, ServeError> {
+    let (confinement, functions) = (settings.confinement, &settings.functions);
+    confinement.prepare()?;
+    let files = functions.iter().map(|function| function.program.as_path());
+    confinement.files(settings.backend, files, None, say)?;
+    let programs = functions.iter().map(|function| Runnable::open(&function.program));
+    let programs = programs.collect::<Result<Vec<_>, _>>().map_err(FunctionError::from)?;
+    let files = programs.iter().map(|program| program.file().as_fd());
+    let kept: Vec<_> = files.chain(listeners.iter().map(AsFd::as_fd)).collect();
+    confinement.descriptors(&kept)?;
+    Ok(programs)
+}
+
+/// Says something before there is a log. Where nobody reads, nobody misses it.
+fn say(words: &str) {
+    let _ = io::stderr().write_all(words.as_bytes());
+}
+
+fn serve(
+    settings: Settings,
+    connections: usize,
+    listeners: Vec<TcpListener>,
+    programs: Vec<Runnable>,
+    log: &Log,
+) -> Result<u8, ServeError> {
+    let confinement = settings.confinement;
+    let host = Arc::new(settings.backend.open(say)?);
+    confinement.calls(Duty::Serve, &host)?;
     let metrics = Metrics::new();
-    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = settings.threads.map_or(cpus, usize::from);
+    let threads = settings.threads.map_or_else(cpus, usize::from);
     let fresh = settings.fresh_layout.is_some();
-    let functions = settings.functions.into_iter().map(|function| {
+    let functions = settings.functions.into_iter().zip(programs).map(|(function, program)| {
         let ready = threads.min(function.instances as usize);
-        Function::open(&host, function, fresh, ready, log, &metrics).map(Arc::new)
+        let making = Making { fresh, ready, confined: confinement.is_wanted() };
+        Function::open(&host, function, program, making, log, &metrics).map(Arc::new)
     });
     let functions = functions.collect::<Result<Vec<_>, _>>()?;
     if let Some(period) = settings.fresh_layout {

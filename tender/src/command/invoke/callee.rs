@@ -5,6 +5,7 @@ use super::show::FAILED;
 use crate::command::say::say;
 use coracle_hypercall::exit;
 use coracle_tender::calls::LogEntry;
+use coracle_tender::confine::{ConfineError, Duty};
 use coracle_tender::image::Image;
 use coracle_tender::instance::Config;
 use coracle_tender::machine::Host;
@@ -13,6 +14,7 @@ use coracle_tender::runnable::Runnable;
 use coracle_tender::snapshot::{Snapshot, TakeError};
 use std::ffi::OsString;
 use std::fs::File;
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -52,9 +54,13 @@ impl Callee {
     /// Gets a program ready for so many calls.
     pub(super) fn open(invoke: &Invoke, count: u64) -> Result<Callee, NoCallee> {
         let path = invoke.program.as_path();
+        let opened = Runnable::open(path).map_err(|error| error.to_string())?;
+        let unconfined = |error: ConfineError| error.to_string();
+        invoke.confinement.descriptors(&[opened.file().as_fd()]).map_err(unconfined)?;
         let host = invoke.backend.open(|words| say(words)).map_err(|error| error.to_string())?;
         let host = Arc::new(host);
-        let image = match Runnable::open(path).map_err(|error| error.to_string())? {
+        invoke.confinement.calls(Duty::Pool, &host).map_err(unconfined)?;
+        let image = match opened {
             Runnable::Snapshot(file) => return snapshot(invoke, &host, file, count),
             Runnable::Image(image) => image,
         };

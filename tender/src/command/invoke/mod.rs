@@ -19,6 +19,7 @@ use super::say::say;
 use super::{refuse, value};
 use callee::Callee;
 use clap::{Args, ValueHint};
+use coracle_tender::confine::Confinement;
 use coracle_tender::machine::Chosen;
 use progress::Progress;
 use show::Shown;
@@ -62,6 +63,8 @@ pub(super) struct Invoke {
     fresh_layout: bool,
     #[command(flatten)]
     backend: Chosen,
+    #[command(flatten)]
+    confinement: Confinement,
     /// Memory for the guest: a number with K, M, G or T (powers of 1024), or of bytes [default: 64M]
     #[arg(long, value_name = "SIZE", value_parser = value::size)]
     mem: Option<u64>,
@@ -82,6 +85,13 @@ impl About for Invoke {
 
 impl Invoke {
     pub(super) fn carry_out(self) -> u8 {
+        let files = self.input.as_deref().into_iter().chain([&*self.program]);
+        let confined = self.confinement.prepare();
+        let confined =
+            confined.and_then(|()| self.confinement.files(self.backend, files, None, |words| say(words)));
+        if let Err(error) = confined {
+            return refuse(error);
+        }
         let input = match self.input.as_deref().map(read).transpose() {
             Ok(input) => input.unwrap_or_default(),
             Err(error) => return refuse(error),

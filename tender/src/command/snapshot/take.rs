@@ -4,6 +4,7 @@ use crate::command::guest::Guest;
 use crate::command::say::{say, say_unless, show};
 use crate::command::{refuse, value};
 use clap::{Args, ValueHint};
+use coracle_tender::confine::{Confinement, Duty};
 use coracle_tender::image::Image;
 use coracle_tender::machine::Chosen;
 use coracle_tender::snapshot::{Said, Snapshot, TakeError};
@@ -12,6 +13,7 @@ use std::error::Error;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -33,6 +35,8 @@ pub(super) struct Take {
     /// Say nothing but what the program says and why there is no snapshot
     #[arg(long)]
     quiet: bool,
+    #[command(flatten)]
+    confinement: Confinement,
     /// Print what was made as JSON; all that the program writes then goes to standard error
     #[arg(long, conflicts_with = "quiet")]
     json: bool,
@@ -74,11 +78,15 @@ impl Take {
     }
 
     fn make(self, path: &Path, output: &Path) -> Result<Made, Box<dyn Error>> {
+        self.confinement.prepare()?;
+        self.confinement.files(self.backend, [path], Some(folder(output)), |words| say(words))?;
         let image = Arc::new(Image::open(path)?);
         check_output(output, &image)?;
+        self.confinement.descriptors(&[image.file().as_fd()])?;
         let host = Arc::new(self.backend.open(|words| say_unless(self.quiet, words))?);
         let arguments = std::iter::once(path.into()).chain(self.arguments).collect();
         let config = self.guest.config(arguments);
+        self.confinement.calls(Duty::Snapshot, &host)?;
         let taken = Snapshot::take(&host, &image, &config, self.timeout);
         let (snapshot, said) = taken.map_err(|error| explained(error, path))?;
         if let Err(error) = snapshot.save(output) {
@@ -110,12 +118,17 @@ fn check_output(output: &Path, image: &Image) -> Result<(), String> {
         }
         Err(_) => {}
     }
-    let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty());
-    match fs::metadata(folder.unwrap_or(Path::new("."))) {
+    match fs::metadata(folder(output)) {
         Ok(folder) if folder.is_dir() && output.file_name().is_some() => Ok(()),
         Ok(_) => Err(format!("cannot write `{shown}`: that is not the path of a file")),
         Err(error) => Err(format!("cannot write `{shown}`: its folder cannot be reached ({error})")),
     }
+}
+
+/// Where a file is to be.
+fn folder(output: &Path) -> &Path {
+    let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty());
+    folder.unwrap_or(Path::new("."))
 }
 
 /// Why the file is not there.

@@ -1,0 +1,112 @@
+//! The rules for what is done around guests: streams, files, threads, HTTP.
+
+use super::Argument::{Any, Is};
+use super::Duty::{Pool, Run, Serve, Snapshot, Worker};
+use super::{List, TO_READ, first, rule, second};
+use crate::machine::Backend;
+use libc::*;
+
+/// Streams of the process, and its end.
+pub(super) const COMMAND: List = List {
+    name: "a command's streams",
+    duties: &[Run],
+    backend: Backend::Auto,
+    rules: &[
+        rule(SYS_readv, Any, "standard input, straight into guest memory"),
+        rule(SYS_writev, Any, "standard output, straight from guest memory"),
+        rule(SYS_poll, Any, "waiting until messages are taken"),
+        rule(SYS_fcntl, second(F_SETPIPE_SZ as u64), "larger pipes for large pieces"),
+    ],
+};
+
+/// What only `run` has: a file that is opened when a guest has crashed.
+pub(super) const SYMBOLS: List = List {
+    name: "crash reports",
+    duties: &[Run],
+    backend: Backend::Auto,
+    rules: &[rule(SYS_openat, TO_READ, "the file of --symbols, which landlock lets through")],
+};
+
+/// What taking a snapshot takes besides.
+pub(super) const SAVE: List = List {
+    name: "writing a snapshot",
+    duties: &[Snapshot],
+    backend: Backend::Auto,
+    rules: &[
+        rule(
+            SYS_openat,
+            Is(2, (O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC) as u64),
+            "a new file, in the folder that landlock lets through",
+        ),
+        rule(SYS_fsync, Any, "its safety"),
+        rule(SYS_rename, Any, "its name, when it is complete"),
+        rule(SYS_unlink, Any, "its removal when it is not").rarely("when it cannot be written"),
+    ],
+};
+
+/// Threads.
+pub(super) const THREADS: List = List {
+    name: "threads",
+    duties: &[Pool, Serve, Worker],
+    backend: Backend::Auto,
+    rules: &[
+        rule(SYS_clone3, Any, "threads"),
+        rule(SYS_set_robust_list, Any, "threads"),
+        rule(SYS_rseq, Any, "threads"),
+        rule(SYS_sigaltstack, Any, "threads"),
+        rule(SYS_exit, Any, "their end"),
+        rule(SYS_prctl, first(PR_SET_NAME as u64), "their names"),
+        rule(SYS_sched_getaffinity, Any, "where their stacks are"),
+    ],
+};
+
+/// Progress.
+pub(super) const TERMINAL: List = List {
+    name: "progress on a terminal",
+    duties: &[Pool],
+    backend: Backend::Auto,
+    rules: &[
+        rule(SYS_ioctl, second(TCGETS), "whether there is a terminal"),
+        rule(SYS_ioctl, second(TIOCGWINSZ), "how wide it is").rarely("where there is one, after a second"),
+    ],
+};
+
+/// What a server takes to confine threads further. Where guests are processes, these have such rules.
+pub(super) const CONFINE: List = List {
+    name: "confining threads",
+    duties: &[Serve],
+    backend: Backend::Kvm,
+    rules: &[
+        rule(SYS_prctl, first(PR_SET_NO_NEW_PRIVS as u64), "no new privileges"),
+        rule(
+            SYS_seccomp,
+            first(SECCOMP_SET_MODE_FILTER as u64),
+            "a filter for a thread that only runs guests",
+        ),
+    ],
+};
+
+/// What answering HTTP takes besides.
+pub(super) const SERVE: List = List {
+    name: "HTTP",
+    duties: &[Serve],
+    backend: Backend::Auto,
+    rules: &[
+        rule(SYS_accept4, Any, "connections"),
+        rule(SYS_recvfrom, Any, "requests"),
+        rule(SYS_sendto, Any, "responses"),
+        rule(SYS_writev, Any, "responses"),
+        rule(SYS_shutdown, Any, "the end of a connection"),
+        rule(SYS_setsockopt, Any, "responses without delay"),
+        rule(SYS_getsockname, Any, "the address that is listened on"),
+        rule(SYS_socketpair, Any, "what signals are told through"),
+        rule(SYS_fcntl, second(F_GETFL as u64), "connections that do not block"),
+        rule(SYS_ioctl, second(FIONBIO), "connections that do not block"),
+        rule(SYS_epoll_create1, Any, "waiting for many connections"),
+        rule(SYS_epoll_ctl, Any, "waiting for many connections"),
+        rule(SYS_epoll_wait, Any, "waiting for many connections"),
+        rule(SYS_eventfd2, Any, "waking who waits"),
+        rule(SYS_read, Any, "emptying what wakes").rarely("when it is full of wake-ups"),
+        rule(SYS_clock_nanosleep, Any, "collecting what is logged; the time between two layouts"),
+    ],
+};

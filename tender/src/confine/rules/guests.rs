@@ -1,0 +1,203 @@
+//! The rules for running guests and for making them.
+
+use super::Argument::{Any, Is};
+use super::Duty::{Pool, Run, Serve, Snapshot, Worker};
+use super::{Argument, CODE, DATA, List, first, rule, second};
+use crate::machine::Backend;
+use kvm_bindings::{
+    kvm_clear_dirty_log, kvm_cpuid2, kvm_dirty_log, kvm_enable_cap, kvm_sregs, kvm_userspace_memory_region,
+    kvm_xcrs, kvm_xsave,
+};
+use libc::*;
+
+/// The number of an `ioctl` of KVM's (`linux/kvm.h`, `asm-generic/ioctl.h`).
+const fn kvm(direction: u64, number: u64, size: usize) -> Argument {
+    second(direction << 30 | (size as u64) << 16 | 0xae << 8 | number)
+}
+
+const NONE: u64 = 0;
+const WRITE: u64 = 1;
+const READ: u64 = 2;
+
+/// A request of ptrace(2).
+const fn ptrace(request: c_uint) -> Argument {
+    first(request as u64)
+}
+
+/// Why a call is not made in every run.
+const LATER: &str = "when the tender's own memory grows";
+const STOPPED: &str = "when the process was stopped meanwhile";
+const OLD_CLOCK: &str = "where reading the clock takes a call";
+
+/// Running a guest, whatever does.
+pub(super) const RUN: List = List {
+    name: "running a guest",
+    duties: &[Run, Snapshot, Pool, Serve, Worker],
+    backend: Backend::Auto,
+    rules: &[
+        rule(SYS_write, Any, "messages of the tender"),
+        rule(SYS_ppoll, Any, "waiting for input, time or a signal, for the guest"),
+        rule(SYS_restart_syscall, Any, "the same after that").rarely(STOPPED),
+        rule(SYS_pread64, Any, "names for a crash report, from the image; pages of snapshots"),
+        rule(SYS_statx, Any, "how long the file with names is"),
+        rule(SYS_close, Any, "files, and what instances held"),
+        rule(SYS_fcntl, second(F_DUPFD_CLOEXEC as u64), "the image within a snapshot; signals of a server"),
+        rule(SYS_fcntl, second(F_GETFD as u64), "whether what is closed was open")
+            .rarely("where the standard library looks at that, in debug builds"),
+        rule(SYS_timer_create, Any, "the deadline"),
+        rule(SYS_timer_settime, Any, "the deadline"),
+        rule(SYS_clock_gettime, Any, "the time").rarely(OLD_CLOCK),
+        rule(SYS_getrandom, Any, "random numbers for the guest"),
+        rule(SYS_rt_sigaction, Any, "the handler of the deadline's signal"),
+        rule(SYS_rt_sigprocmask, Any, "when that signal may come"),
+        rule(SYS_rt_sigreturn, Any, "the way back from a handler"),
+        rule(SYS_gettid, Any, "whose deadline it is"),
+        rule(SYS_getpid, Any, "the same, and ending by a signal"),
+        rule(SYS_tgkill, Any, "ending by a signal, as after a panic of the tender")
+            .rarely("after a mistake of the tender's, and on a second Ctrl-C"),
+        rule(SYS_mmap, DATA, "memory of the tender's own"),
+        rule(SYS_mremap, Any, "memory of the tender's own").rarely(LATER),
+        rule(SYS_mprotect, DATA, "memory of the tender's own"),
+        rule(SYS_munmap, Any, "memory of the tender's own"),
+        rule(SYS_madvise, Any, "memory that the guest has no more use for"),
+        rule(SYS_brk, Any, "memory of the tender's own"),
+        rule(SYS_futex, Any, "locks"),
+        rule(SYS_sched_yield, Any, "locks").rarely("when two threads want the same at once"),
+        rule(SYS_process_vm_readv, Any, "memory of a snapshot's file that may be cut short meanwhile"),
+        rule(SYS_process_vm_writev, Any, "the same"),
+        rule(SYS_exit_group, Any, "the end"),
+    ],
+};
+
+/// Running a guest in a VM.
+pub(super) const RUN_KVM: List = List {
+    name: "running a guest in a VM",
+    duties: &[Run, Snapshot, Pool, Serve, Worker],
+    backend: Backend::Kvm,
+    rules: &[
+        rule(SYS_ioctl, kvm(NONE, 0x80, 0), "KVM_RUN: the guest runs"),
+        rule(SYS_ioctl, kvm(READ, 0x83, size_of::<kvm_sregs>()), "KVM_GET_SREGS: where a bad access went"),
+        rule(SYS_ioctl, kvm(NONE, 0xa3, 0), "KVM_GET_TSC_KHZ: the guest's clock"),
+    ],
+};
+
+/// What KVM counts.
+pub(super) const STATISTICS: List = List {
+    name: "statistics of a VM",
+    duties: &[Run],
+    backend: Backend::Kvm,
+    rules: &[rule(SYS_ioctl, kvm(NONE, 0xce, 0), "KVM_GET_STATS_FD, for --stats")],
+};
+
+/// Running a guest in a process.
+pub(super) const RUN_PROCESS: List = List {
+    name: "running a guest in a process",
+    duties: &[Run, Snapshot, Pool, Serve, Worker],
+    backend: Backend::Process,
+    rules: &[
+        rule(SYS_ptrace, ptrace(PTRACE_SYSEMU), "the guest runs, and makes no system call"),
+        rule(SYS_wait4, Any, "until it stops"),
+        rule(SYS_ptrace, ptrace(PTRACE_GETREGS), "what it called, or where it was"),
+        rule(SYS_ptrace, ptrace(PTRACE_SETREGS), "what its call answers"),
+        rule(SYS_ptrace, ptrace(PTRACE_GETSIGINFO), "why it stopped"),
+        rule(SYS_ptrace, ptrace(PTRACE_PEEKSIGINFO), "whether it is about to stop for another reason"),
+        rule(SYS_ptrace, ptrace(PTRACE_INTERRUPT), "its deadline has come"),
+        rule(SYS_ptrace, ptrace(PTRACE_CONT), "a call that the tender has made in it"),
+        rule(SYS_ptrace, ptrace(PTRACE_SYSCALL), "the same"),
+        rule(SYS_ptrace, ptrace(PTRACE_SINGLESTEP), "the kernel writes down a fault"),
+        rule(SYS_ptrace, ptrace(PTRACE_PEEKDATA), "what it has written"),
+        rule(SYS_ptrace, ptrace(PTRACE_POKEDATA), "where it is to write"),
+        rule(SYS_kill, second(SIGKILL as u64), "the end of the guest's process"),
+    ],
+};
+
+/// Making an instance of an image or a snapshot, and a snapshot of an instance.
+pub(super) const MAKE: List = List {
+    name: "making instances and snapshots",
+    duties: &[Snapshot, Pool, Serve, Worker],
+    backend: Backend::Auto,
+    rules: &[
+        rule(SYS_ftruncate, Any, "a snapshot, in memory; memory of a guest in a process"),
+        rule(SYS_pwrite64, Any, "the same"),
+        rule(SYS_memfd_create, Any, "the same"),
+        rule(SYS_lseek, Any, "which pages such a file has"),
+        rule(SYS_timer_delete, Any, "the deadline's timer, when its thread ends"),
+        rule(SYS_fcntl, second(F_ADD_SEALS as u64), "that a snapshot in memory never changes"),
+    ],
+};
+
+/// The same in VMs.
+pub(super) const MAKE_KVM: List = List {
+    name: "making VMs",
+    duties: &[Snapshot, Pool, Serve, Worker],
+    backend: Backend::Kvm,
+    rules: &[
+        rule(SYS_ioctl, kvm(NONE, 0x01, 0), "KVM_CREATE_VM"),
+        rule(SYS_ioctl, kvm(NONE, 0x04, 0), "KVM_GET_VCPU_MMAP_SIZE"),
+        rule(SYS_ioctl, kvm(NONE, 0x41, 0), "KVM_CREATE_VCPU"),
+        rule(
+            SYS_ioctl,
+            kvm(WRITE, 0x46, size_of::<kvm_userspace_memory_region>()),
+            "KVM_SET_USER_MEMORY_REGION",
+        ),
+        rule(SYS_ioctl, kvm(WRITE, 0x90, size_of::<kvm_cpuid2>()), "KVM_SET_CPUID2"),
+        rule(SYS_ioctl, kvm(WRITE, 0xa7, size_of::<kvm_xcrs>()), "KVM_SET_XCRS"),
+        rule(
+            SYS_ioctl,
+            kvm(WRITE, 0xa3, size_of::<kvm_enable_cap>()),
+            "KVM_ENABLE_CAP: the log of dirty pages",
+        ),
+        rule(SYS_ioctl, kvm(WRITE, 0x42, size_of::<kvm_dirty_log>()), "KVM_GET_DIRTY_LOG"),
+        rule(SYS_ioctl, kvm(READ | WRITE, 0xc0, size_of::<kvm_clear_dirty_log>()), "KVM_CLEAR_DIRTY_LOG"),
+        rule(SYS_ioctl, kvm(READ, 0xa4, size_of::<kvm_xsave>()), "KVM_GET_XSAVE: a snapshot"),
+    ],
+};
+
+/// The same in processes.
+pub(super) const MAKE_PROCESS: List = List {
+    name: "making processes for guests",
+    duties: &[Snapshot, Pool, Serve, Worker],
+    backend: Backend::Process,
+    rules: &[
+        rule(SYS_clone, first(0), "a process: with no flags, it shares nothing"),
+        rule(SYS_ptrace, ptrace(PTRACE_SEIZE), "tracing it"),
+        rule(SYS_ptrace, ptrace(PTRACE_GETREGSET), "its extended state, for a snapshot"),
+        rule(SYS_fallocate, Any, "giving pages of the guest's memory back"),
+    ],
+};
+
+/// Where it is made, nobody but the tender can look.
+const CHILD_ONLY: &str = "in the guest's process, which nobody but the tender traces";
+
+/// What a guest's process does before and between the guest's instructions: it has the filter of the thread
+/// that made it, beside its own. No call of the guest comes as far as a filter.
+pub(super) const CHILD: List = List {
+    name: "in a guest's process",
+    duties: &[Snapshot, Pool, Serve, Worker],
+    backend: Backend::Process,
+    rules: &[
+        rule(SYS_mmap, CODE, "the guest's memory, of which code is not writable").rarely(CHILD_ONLY),
+        rule(SYS_mprotect, CODE, "the guest's rights, of which none are to write and execute")
+            .rarely(CHILD_ONLY),
+        rule(SYS_getppid, Any, "whether the tender lives").rarely(CHILD_ONLY),
+        rule(SYS_prctl, first(PR_SET_PDEATHSIG as u64), "ending with the tender").rarely(CHILD_ONLY),
+        rule(SYS_prctl, first(PR_SET_NO_NEW_PRIVS as u64), "no new privileges").rarely(CHILD_ONLY),
+        rule(SYS_close_range, Any, "no descriptors").rarely(CHILD_ONLY),
+        rule(SYS_prlimit64, Is(1, RLIMIT_CORE as u64), "no core dumps").rarely(CHILD_ONLY),
+        rule(SYS_seccomp, first(SECCOMP_SET_MODE_FILTER as u64), "its own filter").rarely(CHILD_ONLY),
+        rule(SYS_kill, second(SIGSTOP as u64), "telling the tender of a step that was refused")
+            .rarely(CHILD_ONLY),
+        rule(SYS_gettimeofday, Any, "a guest's jump into the vsyscall page, which is a fault")
+            .rarely(CHILD_ONLY),
+        rule(SYS_time, Any, "the same").rarely(CHILD_ONLY),
+        rule(SYS_getcpu, Any, "the same").rarely(CHILD_ONLY),
+    ],
+};
+
+/// What such a process does that a tender with threads has rules for by itself.
+pub(super) const ONLY_CHILD: List = List {
+    name: "in a guest's process, of a tender without threads",
+    duties: &[Snapshot],
+    backend: Backend::Process,
+    rules: &[rule(SYS_rseq, Any, "giving up restartable sequences").rarely(CHILD_ONLY)],
+};
