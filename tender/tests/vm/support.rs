@@ -59,6 +59,18 @@ pub(crate) fn host() -> Host {
     Host::open(backend.expect("a backend")).expect("guests can be run")
 }
 
+/// What runs guests in VMs, whatever else runs those of other tests. None where there is no KVM, which is said
+/// loudly.
+#[track_caller]
+pub(crate) fn kvm_host() -> Option<Host> {
+    let usable = is_kvm();
+    if let Err(reason) = &usable {
+        not_run(format_args!("no usable /dev/kvm: {reason}"));
+        return None;
+    }
+    Some(Host::open(Backend::Kvm).expect("guests can be run"))
+}
+
 /// What runs guests in processes, whatever else runs those of other tests.
 pub(crate) fn process_host() -> Host {
     Host::open(Backend::Process).expect("guests can be run")

@@ -1,5 +1,6 @@
 //! One-shot execution: snapshots, their instances, what a call leaves behind, and the files.
 
+mod backends;
 mod calls;
 mod carried;
 mod cut;
