@@ -37,6 +37,7 @@ mod snapshot;
 mod snapshot_command;
 mod soak;
 mod statuses;
+mod surroundings;
 mod time;
 mod timeouts;
 mod variants;

@@ -111,7 +111,20 @@ pub(crate) fn output(mut command: Command) -> Output {
     command.output().expect("coracle starts")
 }
 
-/// The same with this input, through a pipe. A program need not read all of it.
+/// Runs a program that was written just now: a child that another test starts meanwhile holds it open
+/// for writing until it executes its own.
+pub(crate) fn output_of_copy(mut command: Command) -> Output {
+    loop {
+        match command.output() {
+            Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => {
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+            ended => return ended.expect("coracle starts"),
+        }
+    }
+}
+
+/// Runs a command with this input, through a pipe. A program need not read all of it.
 pub(crate) fn fed(mut command: Command, input: &[u8]) -> Output {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("coracle starts");

@@ -44,6 +44,17 @@ pub(super) const SAVE: List = List {
     ],
 };
 
+/// The flags of clone(2) with which the C library makes threads.
+const OF_THREADS: u64 = (CLONE_VM
+    | CLONE_FS
+    | CLONE_FILES
+    | CLONE_SIGHAND
+    | CLONE_THREAD
+    | CLONE_SYSVSEM
+    | CLONE_SETTLS
+    | CLONE_PARENT_SETTID
+    | CLONE_CHILD_CLEARTID) as u64;
+
 /// Threads.
 pub(super) const THREADS: List = List {
     name: "threads",
@@ -51,6 +62,7 @@ pub(super) const THREADS: List = List {
     backend: Backend::Auto,
     rules: &[
         rule(SYS_clone3, Any, "threads"),
+        rule(SYS_clone, first(OF_THREADS), "the same").rarely("in containers whose profile refuses clone3"),
         rule(SYS_set_robust_list, Any, "threads"),
         rule(SYS_rseq, Any, "threads"),
         rule(SYS_sigaltstack, Any, "threads"),
