@@ -22,6 +22,7 @@ mod documents;
 mod examples;
 mod faults;
 mod handlers;
+mod in_flight;
 mod invoke;
 mod libos;
 mod many;

@@ -64,6 +64,16 @@ pub(crate) fn process_host() -> Host {
     Host::with(Backend::Process).expect("guests can be run").0
 }
 
+/// What runs guests in VMs, whatever runs those of other tests; says so where there is no KVM.
+#[track_caller]
+pub(crate) fn kvm_host() -> Option<Host> {
+    if let Err(reason) = is_kvm() {
+        not_run(format_args!("no usable /dev/kvm for the half of it that compares with a VM: {reason}"));
+        return None;
+    }
+    Some(Host::with(Backend::Kvm).expect("guests can be run").0)
+}
+
 /// Whether guests run in processes.
 pub(crate) fn is_process() -> bool {
     std::env::var(Backend::VARIABLE).is_ok_and(|name| name == "process")
