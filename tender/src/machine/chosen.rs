@@ -1,6 +1,7 @@
 //! The option of the commands that says what runs guests.
 
 use super::{Backend, Host, HostError};
+use crate::process;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
@@ -30,6 +31,9 @@ impl Chosen {
         let (host, without_kvm) = Host::with(self.backend)?;
         if let Some(reason) = without_kvm {
             say(&format!("coracle: running in a process, without KVM: {reason}\n"));
+        }
+        if matches!(host, Host::Process(_)) {
+            process::let_cpuid_trap();
         }
         Ok(host)
     }

@@ -13,6 +13,9 @@ use std::arch::{asm, global_asm};
 use std::io;
 use std::os::fd::AsRawFd;
 
+/// The request of arch_prctl(2) that has `cpuid` trap, or not (Linux, arch/x86/include/uapi/asm/prctl.h).
+pub(crate) const ARCH_SET_CPUID: u64 = 0x1012;
+
 /// Names what was being done when the kernel refused.
 pub(super) fn refused(doing: &'static str) -> impl FnOnce(io::Error) -> MachineError {
     move |source| MachineError { who: "the kernel", doing, source }
@@ -120,6 +123,8 @@ fn steps(file: i32, runs: &[Run]) -> Vec<Step> {
             [0, libc::RLIMIT_CORE.into(), foothold::NO_CORE, 0],
             0,
         ),
+        // A CPU that cannot shows all that it has.
+        Step::new("have cpuid trap", libc::SYS_arch_prctl, [ARCH_SET_CPUID, 0], foothold::ANY),
         Step::new("give up new privileges", control, [libc::PR_SET_NO_NEW_PRIVS as u64, 1], 0),
         Step::new(
             "take every system call from the guest (seccomp; CONFIG_SECCOMP_FILTER must be in the kernel, and a \

@@ -3,7 +3,7 @@
 use super::child::{self, refused};
 use super::space::{self, Run};
 use super::tracee::{Stop, Tracee, UserRegisters, user_segments};
-use super::{Host, fault, ports};
+use super::{Host, cpuid, fault, ports, trapping};
 use crate::cpu::cpuid::Features;
 use crate::cpu::descriptors::USER_CODE;
 use crate::cpu::entry;
@@ -15,7 +15,9 @@ use crate::memory::{Memory, OutOfMemory};
 use crate::paging::{Edit, EntryMemory, from_bits, walk};
 use crate::registers::Registers;
 use crate::report::Fault;
+use kvm_bindings::CpuId;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread::ThreadId;
 use x86_64::registers::rflags::RFlags;
@@ -40,6 +42,7 @@ pub(crate) struct Machine {
     /// Why it could not be made.
     failed: Option<Dead>,
     features: Features,
+    cpuid: Arc<CpuId>,
     /// The registers of the guest, which is stopped.
     registers: UserRegisters,
     /// Whether they are not yet the child's.
@@ -100,6 +103,7 @@ impl Machine {
             child: None,
             failed: None,
             features: host.features,
+            cpuid: Arc::clone(&host.cpuid),
             registers: user_registers(registers, segments),
             set: true,
             exception: None,
@@ -115,6 +119,7 @@ impl Machine {
         if self.own_child().is_none() {
             // The other one is gone before.
             self.child = None;
+            trapping::in_this_thread();
             let tracee = child::make(&self.memory, &self.runs, self.features.xcr0)?;
             self.child = Some(Child { tracee, thread: std::thread::current().id() });
             self.set = true;
@@ -196,6 +201,8 @@ impl Machine {
     /// What a signal of the CPU means. Programs send them too: then they mean nothing.
     fn signal(&mut self, signal: i32) -> io::Result<Option<Exit>> {
         const ALIGNMENT_CHECK: u64 = 1 << 18;
+        /// A general-protection fault.
+        const SI_KERNEL: i32 = 0x80;
         /// The page is there, and its rights forbid it.
         const SEGV_ACCERR: i32 = 2;
         let (code, address) = self.tracee()?.signal()?;
@@ -205,7 +212,10 @@ impl Machine {
         if signal == libc::SIGSEGV && VSYSCALL.contains(&self.registers.rip) {
             return Ok(Some(self.system_call()));
         }
-        if signal == libc::SIGSEGV
+        if (signal, code) == (libc::SIGSEGV, SI_KERNEL) && self.answer_cpuid() {
+            return Ok(None);
+        }
+        if (signal, code) == (libc::SIGSEGV, SI_KERNEL)
             && let Some(port) = self.port()
         {
             if port.exit == Exit::Hypercall {
@@ -239,16 +249,36 @@ impl Machine {
         found.is_some_and(|found| found.user && found.physical >= self.memory.end())
     }
 
-    /// What the instruction does that the guest has stopped at, where it uses one of the ports that a VM of KVM
-    /// would let through.
-    fn port(&self) -> Option<ports::Use> {
-        let mut bytes = [0; 3];
+    /// The first bytes that the guest has where it stopped, at most `MOST`, and how many there are.
+    fn code<const MOST: usize>(&self) -> Option<([u8; MOST], usize)> {
+        let mut bytes = [0; MOST];
         let guest = Guest::new(&self.memory, self.tables.root);
         let mut read = |length: usize| {
             bytes.get_mut(..length).is_some_and(|part| guest.try_read(self.registers.rip, part))
         };
-        // The last instruction of a page may be shorter.
-        let length = [3, 2, 1].into_iter().find(|length| read(*length))?;
+        // The last instruction before what cannot be read may be shorter.
+        let length = (1..=MOST).rev().find(|length| read(*length))?;
+        Some((bytes, length))
+    }
+
+    /// Answers the guest's `cpuid`, if that is what it has stopped at.
+    fn answer_cpuid(&mut self) -> bool {
+        let code = self.code::<{ cpuid::LONGEST }>();
+        let Some(length) = code.as_ref().and_then(|(bytes, length)| cpuid::length(bytes.get(..*length)?))
+        else {
+            return false;
+        };
+        let registers = &mut self.registers;
+        let values = cpuid::answer(&self.cpuid, registers.rax as u32, registers.rcx as u32);
+        [registers.rax, registers.rbx, registers.rcx, registers.rdx] = values.map(u64::from);
+        self.after(length);
+        true
+    }
+
+    /// What the instruction does that the guest has stopped at, where it uses one of the ports that a VM of KVM
+    /// would let through.
+    fn port(&self) -> Option<ports::Use> {
+        let (bytes, length) = self.code::<3>()?;
         ports::used(bytes.get(..length)?, self.registers.rdx as u16)
     }
 

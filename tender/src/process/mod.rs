@@ -10,9 +10,12 @@
 //! | `space` | what of the guest's memory lies where, by its page tables |
 //! | `tracee` | the requests of ptrace(2), and system calls made in the child |
 //! | `ports` | which port an instruction uses |
+//! | `cpuid` | what `cpuid` answers where it traps |
+//! | `trapping` | why it may trap in the tender too |
 //! | `fault` | what the kernel tells of a fault |
 
 mod child;
+mod cpuid;
 mod fault;
 mod foothold;
 mod host;
@@ -20,7 +23,11 @@ mod machine;
 mod ports;
 mod space;
 mod tracee;
+mod trapping;
 
+#[cfg(feature = "confine")]
+pub(crate) use child::ARCH_SET_CPUID;
 pub use host::Host;
 pub(crate) use machine::Machine;
 pub(crate) use tracee::interrupt;
+pub use trapping::let_cpuid_trap;

@@ -24,7 +24,11 @@ const fn ptrace(request: c_uint) -> Argument {
     first(request as u64)
 }
 
+/// The request of arch_prctl(2) that has `cpuid` trap, or not.
+const CPUID: Argument = first(crate::process::ARCH_SET_CPUID);
+
 /// Why a call is not made in every run.
+const ASKS_CPU: &str = "in threads that make guests, and when they ask the CPU something";
 const LATER: &str = "when the tender's own memory grows";
 const STOPPED: &str = "when the process was stopped meanwhile";
 const OLD_CLOCK: &str = "where reading the clock takes a call";
@@ -108,6 +112,7 @@ pub(super) const RUN_PROCESS: List = List {
         rule(SYS_ptrace, ptrace(PTRACE_PEEKDATA), "what it has written"),
         rule(SYS_ptrace, ptrace(PTRACE_POKEDATA), "where it is to write"),
         rule(SYS_kill, second(SIGKILL as u64), "the end of the guest's process"),
+        rule(SYS_arch_prctl, CPUID, "cpuid in the tender itself, where it traps").rarely(ASKS_CPU),
     ],
 };
 

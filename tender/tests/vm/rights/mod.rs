@@ -7,6 +7,7 @@ mod code;
 mod machine;
 
 mod changes;
+mod cpuid;
 mod escapes;
 mod far;
 mod flags;
