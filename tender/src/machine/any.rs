@@ -153,11 +153,11 @@ impl Machine for AnyMachine {
         either!(self, machine => machine.put_back(saved, edits))
     }
 
-    fn dirty_pages(&self, bits: &mut [u64]) -> io::Result<()> {
+    fn dirty_pages(&mut self, bits: &mut [u64]) -> io::Result<()> {
         either!(self, machine => machine.dirty_pages(bits))
     }
 
-    fn watch_again(&self, first_word: usize, bits: &[u64]) -> io::Result<()> {
+    fn watch_again(&mut self, first_word: usize, bits: &[u64]) -> io::Result<()> {
         either!(self, machine => machine.watch_again(first_word, bits))
     }
 

@@ -294,12 +294,18 @@ impl Memory {
 
     /// The pages of the file that it lies in, by their numbers: all others are zero.
     pub(crate) fn pages_in_file(&self) -> io::Result<Vec<Range<u64>>> {
+        self.pages_in_file_of(0..self.size() / PAGE)
+    }
+
+    /// The same of some pages.
+    pub(crate) fn pages_in_file_of(&self, pages: Range<u64>) -> io::Result<Vec<Range<u64>>> {
         let file = self.file.as_ref().ok_or(io::ErrorKind::Unsupported)?;
         // SAFETY: the call takes numbers alone.
         let seek = |from: u64, whence| unsafe { libc::lseek(file.as_raw_fd(), from as i64, whence) };
+        let last = pages.end.saturating_mul(PAGE).min(self.size());
         let mut found = Vec::new();
-        let mut at = 0;
-        while at < self.size() {
+        let mut at = pages.start.saturating_mul(PAGE);
+        while at < last {
             let Ok(start) = u64::try_from(seek(at, libc::SEEK_DATA)) else {
                 match io::Error::last_os_error() {
                     // There is no more.
@@ -307,11 +313,12 @@ impl Memory {
                     error => return Err(error),
                 }
             };
-            let end = u64::try_from(seek(start, libc::SEEK_HOLE)).map_err(|_| io::Error::last_os_error())?;
-            let end = end.min(self.size());
-            if start < end {
-                found.push(start / PAGE..end.div_ceil(PAGE));
+            if start >= last {
+                break;
             }
+            let end = u64::try_from(seek(start, libc::SEEK_HOLE)).map_err(|_| io::Error::last_os_error())?;
+            let end = end.min(last);
+            found.push(start / PAGE..end.div_ceil(PAGE));
             at = end.max(start + PAGE);
         }
         Ok(found)
@@ -481,8 +488,11 @@ fn shared_file(size: u64) -> io::Result<File> {
 
 /// Gives a part of a file in memory back: it is zero then.
 fn punch(file: &File, offset: u64, length: u64) -> io::Result<()> {
+    allocate(file, libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE, offset, length)
+}
+
+fn allocate(file: &File, how: libc::c_int, offset: u64, length: u64) -> io::Result<()> {
     let range = |value: u64| libc::off_t::try_from(value).map_err(io::Error::other);
-    let how = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
     // SAFETY: the call takes numbers alone.
     match unsafe { libc::fallocate(file.as_raw_fd(), how, range(offset)?, range(length)?) } {
         0 => Ok(()),

@@ -3,6 +3,7 @@
 use super::child::{self, refused};
 use super::space::{self, Run};
 use super::tracee::{Stop, Tracee, UserRegisters, user_segments};
+use super::watch::{self, Written};
 use super::{Host, cpuid, fault, ports, trapping};
 use crate::cpu::cpuid::Features;
 use crate::cpu::descriptors::USER_CODE;
@@ -62,6 +63,7 @@ pub(crate) struct Machine {
 struct Child {
     tracee: Tracee,
     thread: ThreadId,
+    written: Written,
 }
 
 impl Machine {
@@ -121,16 +123,15 @@ impl Machine {
             self.child = None;
             trapping::in_this_thread();
             let tracee = child::make(&self.memory, &self.runs, self.features.xcr0)?;
-            self.child = Some(Child { tracee, thread: std::thread::current().id() });
+            self.child = Some(Child { tracee, thread: std::thread::current().id(), written: Written::All });
             self.set = true;
         }
         Ok(())
     }
 
     /// The child, if it is this thread's.
-    fn own_child(&mut self) -> Option<&mut Tracee> {
-        let child = self.child.as_mut().filter(|child| child.thread == std::thread::current().id());
-        child.map(|child| &mut child.tracee)
+    fn own_child(&mut self) -> Option<&mut Child> {
+        self.child.as_mut().filter(|child| child.thread == std::thread::current().id())
     }
 
     fn tracee(&mut self) -> io::Result<&mut Tracee> {
@@ -497,7 +498,9 @@ impl machine::Machine for Machine {
     fn finish(&mut self) {}
 
     fn put_back(&mut self, saved: &Saved, edits: &[Edit]) -> Result<(), MachineError> {
-        self.apply(edits)?;
+        if !edits.is_empty() {
+            self.apply(edits)?;
+        }
         // The kernel lets no tracer change this flag (arch/x86/kernel/ptrace.c, FLAG_MASK): a new child has none.
         if self.registers.eflags & RFlags::ID.bits() != 0 {
             self.child = None;
@@ -510,22 +513,21 @@ impl machine::Machine for Machine {
         Ok(())
     }
 
-    /// All pages that there are: whether they were written is not known. Those that are only zero were not
-    /// written, and there is nothing of them in the file.
-    fn dirty_pages(&self, bits: &mut [u64]) -> io::Result<()> {
-        bits.fill(0);
-        for pages in self.memory.pages_in_file()? {
-            for page in pages {
-                if let Some(word) = bits.get_mut((page / 64) as usize) {
-                    *word |= 1 << (page % 64);
-                }
+    fn dirty_pages(&mut self, bits: &mut [u64]) -> io::Result<()> {
+        let here = std::thread::current().id();
+        let (memory, runs) = (&self.memory, &self.runs);
+        match self.child.as_mut().filter(|child| child.thread == here) {
+            Some(Child { tracee, written, .. }) => {
+                // What it does in the child leaves other registers there.
+                self.set = true;
+                written.pages(tracee, runs, memory, bits)
             }
+            None => watch::all_pages(memory, bits).map(drop),
         }
-        Ok(())
     }
 
-    fn watch_again(&self, _: usize, _: &[u64]) -> io::Result<()> {
-        Ok(())
+    fn watch_again(&mut self, first_word: usize, bits: &[u64]) -> io::Result<()> {
+        self.child.as_mut().map_or(Ok(()), |child| child.written.watch_again(first_word, bits))
     }
 
     fn tsc_khz(&self) -> Option<u32> {

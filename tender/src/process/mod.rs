@@ -13,6 +13,7 @@
 //! | `cpuid` | what `cpuid` answers where it traps |
 //! | `trapping` | why it may trap in the tender too |
 //! | `fault` | what the kernel tells of a fault |
+//! | `watch` | which pages were written |
 
 mod child;
 mod cpuid;
@@ -24,6 +25,7 @@ mod ports;
 mod space;
 mod tracee;
 mod trapping;
+mod watch;
 
 #[cfg(feature = "confine")]
 pub(crate) use child::ARCH_SET_CPUID;
@@ -31,3 +33,5 @@ pub use host::Host;
 pub(crate) use machine::Machine;
 pub(crate) use tracee::interrupt;
 pub use trapping::let_cpuid_trap;
+#[cfg(feature = "confine")]
+pub(crate) use watch::{PAGEMAP_SCAN, UFFDIO_API, UFFDIO_REGISTER, UFFDIO_WRITEPROTECT};

@@ -74,6 +74,30 @@ pub(crate) fn kvm_host() -> Option<Host> {
     Some(Host::with(Backend::Kvm).expect("guests can be run").0)
 }
 
+/// Whether the kernel does not tell this user which pages of a process are written (Linux 6.7, and nobody that
+/// forbids it); says so.
+#[track_caller]
+pub(crate) fn no_watching() -> bool {
+    /// `UFFDIO_API`; UFFD_USER_MODE_ONLY; protection of files in memory that the kernel lifts by itself.
+    const UFFDIO_API: libc::c_ulong = 0xc018_aa3f;
+    const USER_MODE_ONLY: libc::c_int = 1;
+    let mut request = [0xaa_u64, 1 << 12 | 1 << 13 | 1 << 15, 0];
+    // SAFETY: the first call takes a number and gives a new descriptor, which is closed; the second fills the
+    // structure, a local.
+    let told = unsafe {
+        let descriptor = libc::syscall(libc::SYS_userfaultfd, libc::O_CLOEXEC | USER_MODE_ONLY) as i32;
+        let told = descriptor >= 0 && libc::ioctl(descriptor, UFFDIO_API, request.as_mut_ptr()) == 0;
+        libc::close(descriptor);
+        told
+    };
+    if !told {
+        not_run(
+            "this kernel, or who forbids userfaultfd, does not tell which pages of a process are written",
+        );
+    }
+    !told
+}
+
 /// Whether guests run in processes.
 pub(crate) fn is_process() -> bool {
     std::env::var(Backend::VARIABLE).is_ok_and(|name| name == "process")

@@ -2,8 +2,9 @@
 
 use super::Argument::{Any, Is};
 use super::Duty::{Pool, Run, Serve, Snapshot, Worker};
-use super::{Argument, CODE, DATA, List, first, rule, second};
+use super::{Argument, CODE, DATA, List, TO_READ, first, rule, second};
 use crate::machine::Backend;
+use crate::process::{PAGEMAP_SCAN, UFFDIO_API, UFFDIO_REGISTER, UFFDIO_WRITEPROTECT};
 use kvm_bindings::{
     kvm_clear_dirty_log, kvm_cpuid2, kvm_dirty_log, kvm_enable_cap, kvm_sregs, kvm_userspace_memory_region,
     kvm_xcrs, kvm_xsave,
@@ -29,6 +30,7 @@ const CPUID: Argument = first(crate::process::ARCH_SET_CPUID);
 
 /// Why a call is not made in every run.
 const ASKS_CPU: &str = "in threads that make guests, and when they ask the CPU something";
+const LARGE: &str = "where a guest has many pages";
 const LATER: &str = "when the tender's own memory grows";
 const STOPPED: &str = "when the process was stopped meanwhile";
 const OLD_CLOCK: &str = "where reading the clock takes a call";
@@ -171,6 +173,23 @@ pub(super) const MAKE_PROCESS: List = List {
     ],
 };
 
+/// Finding out which pages the guest in a process has written.
+pub(super) const WATCH: List = List {
+    name: "watching the pages of a process",
+    duties: &[Pool, Serve, Worker],
+    backend: Backend::Process,
+    rules: &[
+        rule(SYS_openat, TO_READ, "the list of its pages; landlock lets files in /proc through")
+            .rarely(LARGE),
+        rule(SYS_pidfd_open, Any, "taking a descriptor from it").rarely(LARGE),
+        rule(SYS_pidfd_getfd, Any, "the same").rarely(LARGE),
+        rule(SYS_ioctl, second(UFFDIO_API), "a descriptor that watches its pages").rarely(LARGE),
+        rule(SYS_ioctl, second(UFFDIO_REGISTER), "the same").rarely(LARGE),
+        rule(SYS_ioctl, second(UFFDIO_WRITEPROTECT), "which of them").rarely(LARGE),
+        rule(SYS_ioctl, second(PAGEMAP_SCAN), "what it has seen").rarely(LARGE),
+    ],
+};
+
 /// Where it is made, nobody but the tender can look.
 const CHILD_ONLY: &str = "in the guest's process, which nobody but the tender traces";
 
@@ -183,6 +202,8 @@ pub(super) const CHILD: List = List {
     rules: &[
         rule(SYS_mmap, CODE, "the guest's memory, of which code is not writable").rarely(CHILD_ONLY),
         rule(SYS_mprotect, CODE, "the guest's rights, of which none are to write and execute")
+            .rarely(CHILD_ONLY),
+        rule(SYS_userfaultfd, Any, "a descriptor that watches its pages, which the tender takes from it")
             .rarely(CHILD_ONLY),
         rule(SYS_getppid, Any, "whether the tender lives").rarely(CHILD_ONLY),
         rule(SYS_prctl, first(PR_SET_PDEATHSIG as u64), "ending with the tender").rarely(CHILD_ONLY),
