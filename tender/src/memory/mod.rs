@@ -13,6 +13,7 @@ pub(crate) use written::{Written, words};
 
 use crate::layout::size_down;
 use coracle_hypercall::memory::PAGE;
+use std::cell::Cell;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
@@ -65,6 +66,8 @@ pub struct Memory {
     asked_beyond_end: AtomicBool,
     /// What a process that runs the guest maps.
     file: Option<File>,
+    /// What is better backed with huge pages, by whoever maps that.
+    huge: Cell<(u64, u64)>,
     /// Keeps the region mapped.
     reservation: Reservation,
 }
@@ -138,7 +141,16 @@ impl Memory {
         .map_err(io::Error::other)?;
         let end = reservation.size();
         let asked_beyond_end = AtomicBool::new(false);
-        Ok(Memory { region, written: None, copying, end, asked_beyond_end, file: None, reservation })
+        Ok(Memory {
+            region,
+            written: None,
+            copying,
+            end,
+            asked_beyond_end,
+            file: None,
+            huge: Cell::default(),
+            reservation,
+        })
     }
 
     /// The size in bytes.
@@ -156,6 +168,9 @@ impl Memory {
     /// Tells the host that it may back `length` bytes at `address` with huge pages, and (`now`) to
     /// back them at once. What the host cannot do costs speed only, so its refusal is not an error.
     pub fn advise(&self, address: u64, length: u64, advice: Advice) {
+        if advice == Advice::HugePages {
+            self.huge.set((address, address.saturating_add(length)));
+        }
         if let Ok(slice) = self.slice(address, length) {
             let guard = slice.ptr_guard_mut();
             let advice = match advice {
@@ -165,6 +180,21 @@ impl Memory {
             // SAFETY: the range is mapped, and none of these changes what is read from it.
             unsafe { libc::madvise(guard.as_ptr().cast(), slice.len(), advice) };
         }
+    }
+
+    /// What the last [advice](Self::advise) for huge pages was about.
+    pub(crate) fn huge(&self) -> Range<u64> {
+        let (start, end) = self.huge.get();
+        start..end
+    }
+
+    /// Has the host back one page of a file now.
+    ///
+    /// # Errors
+    /// The host's.
+    pub(crate) fn back_in_file(&self, address: u64) -> io::Result<()> {
+        let file = self.file.as_ref().ok_or(io::ErrorKind::Unsupported)?;
+        allocate(file, libc::FALLOC_FL_KEEP_SIZE, address, PAGE)
     }
 
     /// The numbers of the pages that the host has backed so far, in order. All others are zero.

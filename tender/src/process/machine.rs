@@ -1,6 +1,7 @@
 //! One child that runs one guest.
 
 use super::child::{self, refused};
+use super::reserve::Reserve;
 use super::space::{self, Run};
 use super::tracee::{Stop, Tracee, UserRegisters, user_segments};
 use super::watch::{self, Written};
@@ -16,6 +17,7 @@ use crate::memory::{Memory, OutOfMemory};
 use crate::paging::{Edit, EntryMemory, from_bits, walk};
 use crate::registers::Registers;
 use crate::report::Fault;
+use coracle_hypercall::memory::LARGE_PAGE;
 use kvm_bindings::CpuId;
 use std::io;
 use std::sync::Arc;
@@ -55,6 +57,7 @@ pub(crate) struct Machine {
     tables: Tables,
     /// What the child has mapped.
     runs: Vec<Run>,
+    reserve: Reserve,
     memory: Memory,
 }
 
@@ -100,7 +103,8 @@ impl Machine {
         registers: &Registers,
         segments: &Segments,
     ) -> Result<Machine, MachineError> {
-        let runs = space::of(&memory, tables.root).map_err(outside)?;
+        let reserve = Reserve::of(&memory.huge());
+        let runs = reserve.keep(space::of(&memory, tables.root).map_err(outside)?);
         Ok(Machine {
             child: None,
             failed: None,
@@ -112,6 +116,7 @@ impl Machine {
             kicked: Box::default(),
             tables: *tables,
             runs,
+            reserve,
             memory,
         })
     }
@@ -227,6 +232,10 @@ impl Machine {
         if signal == libc::SIGSEGV && code == SEGV_ACCERR && self.is_beyond_end(address) {
             return Ok(Some(Exit::Dead(Dead::HostMemory)));
         }
+        if signal == libc::SIGSEGV && code == SEGV_ACCERR && self.open(address)? {
+            // The stop of a kick may have been taken for one of the calls that were made meanwhile.
+            return Ok((self.kicked.swap(0, Ordering::Relaxed) != 0).then_some(Exit::Kicked));
+        }
         match (signal, code) {
             // Linux checks alignment where the flag says so, which a machine of the guest's own does not.
             (libc::SIGBUS, libc::BUS_ADRALN) if self.registers.eflags & ALIGNMENT_CHECK != 0 => {
@@ -248,6 +257,37 @@ impl Machine {
     fn is_beyond_end(&self, address: u64) -> bool {
         let found = walk(&&self.memory, self.tables.root, address).ok().flatten();
         found.is_some_and(|found| found.user && found.physical >= self.memory.end())
+    }
+
+    /// Gives the guest a piece of what it is kept from, if that is what it has reached for.
+    fn open(&mut self, address: u64) -> io::Result<bool> {
+        /// MADV_COLLAPSE.
+        const COLLAPSE: u64 = 25;
+        if self.reserve.is_empty() {
+            return Ok(false);
+        }
+        let found = walk(&&self.memory, self.tables.root, address).ok().flatten();
+        let Some(physical) = found.filter(|found| found.user).map(|found| found.physical) else {
+            return Ok(false);
+        };
+        let Some(piece) = self.reserve.open(physical) else { return Ok(false) };
+        // The kernel makes a huge page of one that has something already.
+        for at in piece.clone().step_by(LARGE_PAGE as usize).filter(|at| *at < self.memory.end()) {
+            self.memory.back_in_file(at)?;
+        }
+        self.map_again().map_err(|error| error.source)?;
+        self.set = true;
+        let arguments = [address - (physical - piece.start), piece.end - piece.start, COLLAPSE];
+        match self.tracee()?.call(libc::SYS_madvise, arguments) {
+            // This kernel has none, so that there is nothing to notice.
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+                self.reserve.open_all();
+                self.map_again().map_err(|error| error.source)?;
+            }
+            // Where there is none just now, small ones do.
+            _ => {}
+        }
+        Ok(true)
     }
 
     /// The first bytes that the guest has where it stopped, at most `MOST`, and how many there are.
@@ -329,7 +369,7 @@ impl Machine {
 
     /// Gives the child the rights that the tables say, as far as there is memory now.
     fn map_again(&mut self) -> Result<(), MachineError> {
-        let runs = space::of(&self.memory, self.tables.root).map_err(outside)?;
+        let runs = self.reserve.keep(space::of(&self.memory, self.tables.root).map_err(outside)?);
         let changes = space::changed(&self.runs, &runs);
         if changes.is_empty() {
             self.runs = runs;

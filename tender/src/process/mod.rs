@@ -8,6 +8,7 @@
 //! | `child` | how it is made, and what it gives up before the guest's first instruction |
 //! | `foothold` | the one page in it that is not the guest's |
 //! | `space` | what of the guest's memory lies where, by its page tables |
+//! | `reserve` | memory that the guest is given in huge pages when it reaches for it |
 //! | `tracee` | the requests of ptrace(2), and system calls made in the child |
 //! | `ports` | which port an instruction uses |
 //! | `cpuid` | what `cpuid` answers where it traps |
@@ -22,6 +23,7 @@ mod foothold;
 mod host;
 mod machine;
 mod ports;
+mod reserve;
 mod space;
 mod tracee;
 mod trapping;

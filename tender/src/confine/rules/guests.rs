@@ -114,6 +114,8 @@ pub(super) const RUN_PROCESS: List = List {
         rule(SYS_ptrace, ptrace(PTRACE_PEEKDATA), "what it has written"),
         rule(SYS_ptrace, ptrace(PTRACE_POKEDATA), "where it is to write"),
         rule(SYS_kill, second(SIGKILL as u64), "the end of the guest's process"),
+        rule(SYS_fallocate, Any, "giving the guest memory, or taking it back")
+            .rarely("when it reaches for more than a little, or gives some up"),
         rule(SYS_arch_prctl, CPUID, "cpuid in the tender itself, where it traps").rarely(ASKS_CPU),
     ],
 };
@@ -169,7 +171,6 @@ pub(super) const MAKE_PROCESS: List = List {
         rule(SYS_clone, first(0), "a process: with no flags, it shares nothing"),
         rule(SYS_ptrace, ptrace(PTRACE_SEIZE), "tracing it"),
         rule(SYS_ptrace, ptrace(PTRACE_GETREGSET), "its extended state, for a snapshot"),
-        rule(SYS_fallocate, Any, "giving pages of the guest's memory back"),
     ],
 };
 

@@ -49,7 +49,7 @@ pub(super) fn booted<R>(
 }
 
 /// The same on this host.
-fn booted_on<R>(
+pub(super) fn booted_on<R>(
     host: &Host,
     name: &str,
     arguments: &[&str],

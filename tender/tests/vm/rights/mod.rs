@@ -16,6 +16,7 @@ mod ports;
 mod privileged;
 mod random;
 mod regions;
+mod reserve;
 mod segments;
 mod state;
 mod system_registers;
