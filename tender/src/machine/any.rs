@@ -13,6 +13,7 @@ use std::io;
 
 /// A machine of either kind. It may be moved to another thread while nobody runs it.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "there is one in each instance, and a call goes to it directly")]
 pub(crate) enum AnyMachine {
     /// A VM of KVM.
     Kvm(kvm::Machine),
