@@ -217,7 +217,7 @@ mod tests {
     #[test]
     fn the_code_ends_before_the_data() {
         assert!(code().len() as u64 <= DATA_OFFSET);
-        assert!(EXTENDED_OFFSET % 64 == 0 && EXTENDED_OFFSET + 576 <= STEPS_OFFSET);
+        const { assert!(EXTENDED_OFFSET.is_multiple_of(64) && EXTENDED_OFFSET + 576 <= STEPS_OFFSET) };
     }
 
     #[test]
