@@ -13,10 +13,7 @@ use std::io;
 
 /// A machine of either kind. It may be moved to another thread while nobody runs it.
 #[derive(Debug)]
-#[allow(
-    clippy::large_enum_variant,
-    reason = "an instance has one, and a pointer to it would be followed in every call"
-)]
+#[allow(clippy::large_enum_variant, reason = "there is one in each instance, and a call goes to it directly")]
 pub(crate) enum AnyMachine {
     /// A VM of KVM.
     Kvm(kvm::Machine),

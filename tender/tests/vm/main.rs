@@ -16,6 +16,7 @@ mod backtraces;
 mod bad_images;
 mod calls;
 mod commands;
+mod confine;
 mod console;
 mod doctor;
 mod documents;

@@ -2,7 +2,7 @@
 
 use super::Argument::{Any, Is};
 use super::Duty::{Pool, Run, Serve, Snapshot, Worker};
-use super::{Argument, CODE, DATA, List, TO_READ, first, rule, second};
+use super::{Argument, CODE, DATA, List, first, rule, second};
 use crate::machine::Backend;
 use crate::process::{PAGEMAP_SCAN, UFFDIO_API, UFFDIO_REGISTER, UFFDIO_WRITEPROTECT};
 use kvm_bindings::{
@@ -180,8 +180,6 @@ pub(super) const WATCH: List = List {
     duties: &[Pool, Serve, Worker],
     backend: Backend::Process,
     rules: &[
-        rule(SYS_openat, TO_READ, "the list of its pages; landlock lets files in /proc through")
-            .rarely(LARGE),
         rule(SYS_pidfd_open, Any, "taking a descriptor from it").rarely(LARGE),
         rule(SYS_pidfd_getfd, Any, "the same").rarely(LARGE),
         rule(SYS_ioctl, second(UFFDIO_API), "a descriptor that watches its pages").rarely(LARGE),
