@@ -7,6 +7,7 @@ use coracle_tender::confine::{has_seccomp, landlock_version};
 use coracle_tender::cpu::cpuid::{self, CpuError};
 use coracle_tender::machine::{Backend, Host, HostError};
 use coracle_tender::probe::{self, Costs};
+use coracle_tender::process;
 use serde::Serialize;
 use std::fmt;
 use std::fs;
@@ -127,7 +128,13 @@ fn ran(host: &Host, costs: Costs) -> Ran {
         call_us: microseconds(costs.call),
         wall: match host {
             Host::Kvm(_) => "the CPU's virtualisation and KVM",
-            Host::Process(_) => "the kernel's processes: no system call of a guest is made",
+            Host::Process(_) if process::Host::cpuid_is_hidden() => {
+                "the kernel's processes: no system call of a guest is made"
+            }
+            Host::Process(_) => {
+                "the kernel's processes: no system call of a guest is made; its cpuid shows all of this CPU, which \
+                 cannot keep that back (no cpuid_fault)"
+            }
         },
     }
 }

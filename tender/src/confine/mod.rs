@@ -40,9 +40,6 @@ pub enum ConfineError {
     /// Seccomp refused.
     #[error("cannot confine the tender to its system calls (seccomp): {0}; --no-confine runs without")]
     Calls(#[from] seccompiler::Error),
-    /// The rules make no filter.
-    #[error("cannot make a filter of system calls: {0}")]
-    Filter(#[from] seccompiler::BackendError),
     /// Descriptors could not be closed.
     #[error("cannot close the descriptors that this process was started with: {0}")]
     Descriptors(io::Error),
@@ -67,7 +64,7 @@ pub fn prepare() -> Result<(), ConfineError> {
 /// # Errors
 /// Seccomp's. A kernel without seccomp is none.
 pub fn calls(duty: Duty, backend: Backend) -> Result<(), ConfineError> {
-    Filter::new(duty, backend)?.confine_process()
+    Filter::new(duty, backend).confine_process()
 }
 
 /// The same for this thread, those that it will start, and processes for guests that they make. It shares the
@@ -77,7 +74,7 @@ pub fn calls(duty: Duty, backend: Backend) -> Result<(), ConfineError> {
 /// # Errors
 /// Seccomp's. A kernel without seccomp is none.
 pub fn calls_of_thread(duty: Duty, backend: Backend) -> Result<(), ConfineError> {
-    Filter::new(duty, backend)?.confine_thread()
+    Filter::new(duty, backend).confine_thread()
 }
 
 /// Whether the kernel has filters of system calls that can end a process (Linux 4.14).

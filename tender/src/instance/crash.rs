@@ -4,8 +4,8 @@ use super::{End, Instance};
 use crate::guest::Guest;
 use crate::image::Image;
 use crate::report::{Cause, GuestMemory, Report, Scene, describe};
+use crate::snapshot::memory_file;
 use coracle_hypercall::memory::Rights;
-use std::fs::File;
 use std::path::Path;
 
 impl GuestMemory for Guest<'_> {
@@ -47,7 +47,7 @@ impl Instance {
         };
         let image = self.image();
         // Without an image the report says that there is none to take names from.
-        let nothing = File::open("/dev/null").ok();
+        let nothing = if image.is_none() { memory_file(c"coracle-nothing").ok() } else { None };
         let scene = Scene {
             image_path: self.name(),
             image_file: image.map(Image::file).or(nothing.as_ref())?,

@@ -324,11 +324,11 @@ impl machine::Machine for Machine {
         Ok(())
     }
 
-    fn dirty_pages(&self, bits: &mut [u64]) -> io::Result<()> {
+    fn dirty_pages(&mut self, bits: &mut [u64]) -> io::Result<()> {
         dirty::pages(&self.vm, SLOT, bits)
     }
 
-    fn watch_again(&self, first_word: usize, bits: &[u64]) -> io::Result<()> {
+    fn watch_again(&mut self, first_word: usize, bits: &[u64]) -> io::Result<()> {
         dirty::watch_again(&self.vm, SLOT, self.memory.size(), first_word, bits)
     }
 

@@ -12,11 +12,8 @@ use crate::report::Fault;
 use std::io;
 
 /// A machine of either kind. It may be moved to another thread while nobody runs it.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "there is one for each instance, and a box would be one more step on each call"
-)]
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "there is one in each instance, and a call goes to it directly")]
 pub(crate) enum AnyMachine {
     /// A VM of KVM.
     Kvm(kvm::Machine),
@@ -153,11 +150,11 @@ impl Machine for AnyMachine {
         either!(self, machine => machine.put_back(saved, edits))
     }
 
-    fn dirty_pages(&self, bits: &mut [u64]) -> io::Result<()> {
+    fn dirty_pages(&mut self, bits: &mut [u64]) -> io::Result<()> {
         either!(self, machine => machine.dirty_pages(bits))
     }
 
-    fn watch_again(&self, first_word: usize, bits: &[u64]) -> io::Result<()> {
+    fn watch_again(&mut self, first_word: usize, bits: &[u64]) -> io::Result<()> {
         either!(self, machine => machine.watch_again(first_word, bits))
     }
 

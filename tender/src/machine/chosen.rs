@@ -1,8 +1,10 @@
 //! The option of the commands that says what runs guests.
 
 use super::{Backend, Host, HostError};
+use crate::process;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+use std::path::Path;
 
 /// What runs guests, from the command line or the environment.
 #[derive(Debug, Clone, Copy, Args)]
@@ -22,6 +24,11 @@ impl Chosen {
         self.backend
     }
 
+    /// What a process reads that makes calls in instances: of each process that runs a guest, the list of its pages.
+    pub fn reads<'p>(self) -> impl Iterator<Item = &'p Path> {
+        (self.backend != Backend::Kvm).then_some(Path::new("/proc")).into_iter()
+    }
+
     /// Gets it ready, and has `say` say so if it is not KVM for a reason that the user may want to know.
     ///
     /// # Errors
@@ -30,6 +37,9 @@ impl Chosen {
         let host = Host::open(self.backend)?;
         if let Some(reason) = host.without_kvm() {
             say(&format!("coracle: running in a process, without KVM: {reason}\n"));
+        }
+        if matches!(host, Host::Process(_)) {
+            process::let_cpuid_trap();
         }
         Ok(host)
     }

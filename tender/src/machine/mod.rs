@@ -125,13 +125,13 @@ pub(crate) trait Machine {
     ///
     /// # Errors
     /// The host's.
-    fn dirty_pages(&self, bits: &mut [u64]) -> io::Result<()>;
+    fn dirty_pages(&mut self, bits: &mut [u64]) -> io::Result<()>;
 
     /// Notices anew when these pages are written: bits from the page `64 × first_word` on.
     ///
     /// # Errors
     /// The host's.
-    fn watch_again(&self, first_word: usize, bits: &[u64]) -> io::Result<()>;
+    fn watch_again(&mut self, first_word: usize, bits: &[u64]) -> io::Result<()>;
 
     /// The rate of the guest's time stamp counter in kHz, where it is known.
     fn tsc_khz(&self) -> Option<u32>;

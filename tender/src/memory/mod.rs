@@ -13,6 +13,7 @@ pub(crate) use written::{Written, words};
 
 use crate::layout::size_down;
 use coracle_hypercall::memory::PAGE;
+use std::cell::Cell;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
@@ -65,6 +66,8 @@ pub struct Memory {
     asked_beyond_end: AtomicBool,
     /// What a process that runs the guest maps.
     file: Option<File>,
+    /// What is better backed with huge pages, by whoever maps that.
+    huge: Cell<(u64, u64)>,
     /// Keeps the region mapped.
     reservation: Reservation,
 }
@@ -138,7 +141,16 @@ impl Memory {
         .map_err(io::Error::other)?;
         let end = reservation.size();
         let asked_beyond_end = AtomicBool::new(false);
-        Ok(Memory { region, written: None, copying, end, asked_beyond_end, file: None, reservation })
+        Ok(Memory {
+            region,
+            written: None,
+            copying,
+            end,
+            asked_beyond_end,
+            file: None,
+            huge: Cell::default(),
+            reservation,
+        })
     }
 
     /// The size in bytes.
@@ -156,6 +168,9 @@ impl Memory {
     /// Tells the host that it may back `length` bytes at `address` with huge pages, and (`now`) to
     /// back them at once. What the host cannot do costs speed only, so its refusal is not an error.
     pub fn advise(&self, address: u64, length: u64, advice: Advice) {
+        if advice == Advice::HugePages {
+            self.huge.set((address, address.saturating_add(length)));
+        }
         if let Ok(slice) = self.slice(address, length) {
             let guard = slice.ptr_guard_mut();
             let advice = match advice {
@@ -165,6 +180,21 @@ impl Memory {
             // SAFETY: the range is mapped, and none of these changes what is read from it.
             unsafe { libc::madvise(guard.as_ptr().cast(), slice.len(), advice) };
         }
+    }
+
+    /// What the last [advice](Self::advise) for huge pages was about.
+    pub(crate) fn huge(&self) -> Range<u64> {
+        let (start, end) = self.huge.get();
+        start..end
+    }
+
+    /// Has the host back one page of a file now.
+    ///
+    /// # Errors
+    /// The host's.
+    pub(crate) fn back_in_file(&self, address: u64) -> io::Result<()> {
+        let file = self.file.as_ref().ok_or(io::ErrorKind::Unsupported)?;
+        allocate(file, libc::FALLOC_FL_KEEP_SIZE, address, PAGE)
     }
 
     /// The numbers of the pages that the host has backed so far, in order. All others are zero.
@@ -294,12 +324,18 @@ impl Memory {
 
     /// The pages of the file that it lies in, by their numbers: all others are zero.
     pub(crate) fn pages_in_file(&self) -> io::Result<Vec<Range<u64>>> {
+        self.pages_in_file_of(0..self.size() / PAGE)
+    }
+
+    /// The same of some pages.
+    pub(crate) fn pages_in_file_of(&self, pages: Range<u64>) -> io::Result<Vec<Range<u64>>> {
         let file = self.file.as_ref().ok_or(io::ErrorKind::Unsupported)?;
         // SAFETY: the call takes numbers alone.
         let seek = |from: u64, whence| unsafe { libc::lseek(file.as_raw_fd(), from as i64, whence) };
+        let last = pages.end.saturating_mul(PAGE).min(self.size());
         let mut found = Vec::new();
-        let mut at = 0;
-        while at < self.size() {
+        let mut at = pages.start.saturating_mul(PAGE);
+        while at < last {
             let Ok(start) = u64::try_from(seek(at, libc::SEEK_DATA)) else {
                 match io::Error::last_os_error() {
                     // There is no more.
@@ -307,11 +343,12 @@ impl Memory {
                     error => return Err(error),
                 }
             };
-            let end = u64::try_from(seek(start, libc::SEEK_HOLE)).map_err(|_| io::Error::last_os_error())?;
-            let end = end.min(self.size());
-            if start < end {
-                found.push(start / PAGE..end.div_ceil(PAGE));
+            if start >= last {
+                break;
             }
+            let end = u64::try_from(seek(start, libc::SEEK_HOLE)).map_err(|_| io::Error::last_os_error())?;
+            let end = end.min(last);
+            found.push(start / PAGE..end.div_ceil(PAGE));
             at = end.max(start + PAGE);
         }
         Ok(found)
@@ -481,8 +518,11 @@ fn shared_file(size: u64) -> io::Result<File> {
 
 /// Gives a part of a file in memory back: it is zero then.
 fn punch(file: &File, offset: u64, length: u64) -> io::Result<()> {
+    allocate(file, libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE, offset, length)
+}
+
+fn allocate(file: &File, how: libc::c_int, offset: u64, length: u64) -> io::Result<()> {
     let range = |value: u64| libc::off_t::try_from(value).map_err(io::Error::other);
-    let how = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
     // SAFETY: the call takes numbers alone.
     match unsafe { libc::fallocate(file.as_raw_fd(), how, range(offset)?, range(length)?) } {
         0 => Ok(()),

@@ -19,6 +19,7 @@ pub(crate) enum Pagemap {
 
 impl Pagemap {
     /// The list, from now on open.
+    #[cfg(feature = "confine")]
     pub(crate) fn keep() -> io::Result<&'static File> {
         if let Some((_, file)) = KEPT.get() {
             return Ok(file);

@@ -187,7 +187,7 @@ impl Builder {
     /// # Errors
     /// When no instance can be made, or no thread be started.
     pub fn build(self) -> Result<Pool, HostFailure> {
-        let shared = Arc::new(Shared::new(self)?);
+        let shared = Arc::new(Shared::new(self));
         shared.prepare()?;
         keeper::start(&shared).map_err(HostFailure::Thread)?;
         shared.tasks.fill();

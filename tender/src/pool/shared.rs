@@ -88,12 +88,11 @@ impl Drop for Taken<'_> {
 }
 
 impl Shared {
-    pub(super) fn new(builder: Builder) -> Result<Shared, HostFailure> {
+    pub(super) fn new(builder: Builder) -> Shared {
         let most = builder.most.max(1);
         let cpus = cpus();
-        let confined =
-            Confined::new(builder.confined, &builder.snapshot.host).map_err(HostFailure::Thread)?;
-        Ok(Shared {
+        let confined = Confined::new(builder.confined, &builder.snapshot.host);
+        Shared {
             snapshot: builder.snapshot,
             idle: Shards::new(cpus),
             live: AtomicUsize::new(0),
@@ -112,7 +111,7 @@ impl Shared {
             waiting: Mutex::new(()),
             freed: Condvar::new(),
             lengths: Lengths::default(),
-        })
+        }
     }
 
     /// Makes the first instance.

@@ -56,11 +56,10 @@ thread_local! {
 
 #[cfg(feature = "confine")]
 impl Confined {
-    pub(super) fn new(confined: bool, host: &Host) -> io::Result<Confined> {
+    pub(super) fn new(confined: bool, host: &Host) -> Confined {
         use crate::confine::{Duty, Filter};
         let backend = host.backend();
-        let filter = confined.then(|| Filter::new(Duty::Worker, backend)).transpose();
-        Ok(Confined { filter: filter.map_err(io::Error::other)?.map(|filter| Arc::new((backend, filter))) })
+        Confined { filter: confined.then(|| Arc::new((backend, Filter::new(Duty::Worker, backend)))) }
     }
 
     /// Whether this thread has the filter already.
@@ -86,8 +85,8 @@ impl Confined {
 
 #[cfg(not(feature = "confine"))]
 impl Confined {
-    pub(super) fn new(_: bool, _: &Host) -> io::Result<Confined> {
-        Ok(Confined {})
+    pub(super) fn new(_: bool, _: &Host) -> Confined {
+        Confined {}
     }
 
     fn is_anything(&self) -> bool {

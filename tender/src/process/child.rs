@@ -13,6 +13,9 @@ use std::arch::{asm, global_asm};
 use std::io;
 use std::os::fd::AsRawFd;
 
+/// The request of arch_prctl(2) that has `cpuid` trap, or not (Linux, arch/x86/include/uapi/asm/prctl.h).
+pub(crate) const ARCH_SET_CPUID: u64 = 0x1012;
+
 /// Names what was being done when the kernel refused.
 pub(super) fn refused(doing: &'static str) -> impl FnOnce(io::Error) -> MachineError {
     move |source| MachineError { who: "the kernel", doing, source }
@@ -26,8 +29,8 @@ pub(super) fn make(memory: &Memory, runs: &[Run], xcr0: u64) -> Result<Tracee, M
     foothold::write(memory, &steps, xcr0).map_err(refused("hold the guest's memory"))?;
     let process = begin(file, memory.size()).map_err(refused("make a process for the guest"))?;
     let mut tracee = Tracee::seize(process).map_err(refused(
-        "let the tender trace the guest's process (ptrace): a security module, the seccomp profile of a \
-         container, or another tracer forbids it",
+        "let the tender trace the guest's process (ptrace; /proc/sys/kernel/yama/ptrace_scope must be 0 or 1, and a \
+         container's seccomp profile must let it through, as Docker's does since Linux 4.8: else --cap-add SYS_PTRACE)",
     ))?;
     settle(&mut tracee, &steps)?;
     foothold::clear(memory, steps.len()).map_err(refused("hold the guest's memory"))?;
@@ -120,9 +123,12 @@ fn steps(file: i32, runs: &[Run]) -> Vec<Step> {
             [0, libc::RLIMIT_CORE.into(), foothold::NO_CORE, 0],
             0,
         ),
+        // A CPU that cannot shows all that it has.
+        Step::new("have cpuid trap", libc::SYS_arch_prctl, [ARCH_SET_CPUID, 0], foothold::ANY),
         Step::new("give up new privileges", control, [libc::PR_SET_NO_NEW_PRIVS as u64, 1], 0),
         Step::new(
-            "take every system call from the guest (seccomp)",
+            "take every system call from the guest (seccomp; CONFIG_SECCOMP_FILTER must be in the kernel, and a \
+             container's profile must let it through: --security-opt seccomp=FILE names another)",
             libc::SYS_seccomp,
             [SECCOMP_SET_MODE_FILTER, 0, foothold::FILTER_PROGRAM],
             0,

@@ -1,14 +1,16 @@
 //! What a process needs once.
 
+use super::child;
 use crate::cpu::cpuid::{self, CpuError, Features};
 use crate::kvm::LARGEST_SLOT;
 use crate::machine::HostError;
 use kvm_bindings::CpuId;
+use std::sync::Arc;
 
 /// What is the same for all guests of a process.
 #[derive(Debug)]
 pub struct Host {
-    pub(super) cpuid: CpuId,
+    pub(super) cpuid: Arc<CpuId>,
     pub(super) features: Features,
     without_kvm: Option<HostError>,
 }
@@ -28,16 +30,25 @@ impl Host {
                 CpuError::Missing("FSGSBASE that programs may use (Linux 5.9 and newer let them)").into()
             );
         }
-        Ok(Host { cpuid, features, without_kvm })
+        Ok(Host { cpuid: Arc::new(cpuid), features, without_kvm })
     }
 
     pub(crate) fn without_kvm(&self) -> Option<&HostError> {
         self.without_kvm.as_ref()
     }
 
-    /// The CPUID table that a guest sees where the CPU lets the tender decide that.
+    /// The CPUID table that a guest sees where [`cpuid_is_hidden`](Self::cpuid_is_hidden).
     pub(crate) fn cpuid(&self) -> &CpuId {
         &self.cpuid
+    }
+
+    /// Whether the CPU lets the tender decide what `cpuid` shows (`cpuid_fault` in /proc/cpuinfo, and a kernel
+    /// that lets programs use it).
+    #[must_use]
+    pub fn cpuid_is_hidden() -> bool {
+        const SHOWN: libc::c_long = 1;
+        // SAFETY: the call takes numbers alone, and changes nothing: no thread of ours has it trap.
+        unsafe { libc::syscall(libc::SYS_arch_prctl, child::ARCH_SET_CPUID, SHOWN) == 0 }
     }
 
     /// The most memory, in bytes, that a guest can have: as much as in a VM.

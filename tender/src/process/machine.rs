@@ -1,9 +1,11 @@
 //! One child that runs one guest.
 
 use super::child::{self, refused};
+use super::reserve::Reserve;
 use super::space::{self, Run};
 use super::tracee::{Stop, Tracee, UserRegisters, user_segments};
-use super::{Host, fault, ports};
+use super::watch::{self, Written};
+use super::{Host, cpuid, fault, ports, trapping};
 use crate::cpu::cpuid::Features;
 use crate::cpu::descriptors::USER_CODE;
 use crate::cpu::entry;
@@ -15,7 +17,10 @@ use crate::memory::{Memory, OutOfMemory};
 use crate::paging::{Edit, EntryMemory, from_bits, walk};
 use crate::registers::Registers;
 use crate::report::Fault;
+use coracle_hypercall::memory::LARGE_PAGE;
+use kvm_bindings::CpuId;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread::ThreadId;
 use x86_64::registers::rflags::RFlags;
@@ -40,6 +45,7 @@ pub(crate) struct Machine {
     /// Why it could not be made.
     failed: Option<Dead>,
     features: Features,
+    cpuid: Arc<CpuId>,
     /// The registers of the guest, which is stopped.
     registers: UserRegisters,
     /// Whether they are not yet the child's.
@@ -51,6 +57,7 @@ pub(crate) struct Machine {
     tables: Tables,
     /// What the child has mapped.
     runs: Vec<Run>,
+    reserve: Reserve,
     memory: Memory,
 }
 
@@ -59,6 +66,7 @@ pub(crate) struct Machine {
 struct Child {
     tracee: Tracee,
     thread: ThreadId,
+    written: Written,
 }
 
 impl Machine {
@@ -95,17 +103,20 @@ impl Machine {
         registers: &Registers,
         segments: &Segments,
     ) -> Result<Machine, MachineError> {
-        let runs = space::of(&memory, tables.root).map_err(outside)?;
+        let reserve = Reserve::of(&memory.huge());
+        let runs = reserve.keep(space::of(&memory, tables.root).map_err(outside)?);
         Ok(Machine {
             child: None,
             failed: None,
             features: host.features,
+            cpuid: Arc::clone(&host.cpuid),
             registers: user_registers(registers, segments),
             set: true,
             exception: None,
             kicked: Box::default(),
             tables: *tables,
             runs,
+            reserve,
             memory,
         })
     }
@@ -115,17 +126,17 @@ impl Machine {
         if self.own_child().is_none() {
             // The other one is gone before.
             self.child = None;
+            trapping::in_this_thread();
             let tracee = child::make(&self.memory, &self.runs, self.features.xcr0)?;
-            self.child = Some(Child { tracee, thread: std::thread::current().id() });
+            self.child = Some(Child { tracee, thread: std::thread::current().id(), written: Written::All });
             self.set = true;
         }
         Ok(())
     }
 
     /// The child, if it is this thread's.
-    fn own_child(&mut self) -> Option<&mut Tracee> {
-        let child = self.child.as_mut().filter(|child| child.thread == std::thread::current().id());
-        child.map(|child| &mut child.tracee)
+    fn own_child(&mut self) -> Option<&mut Child> {
+        self.child.as_mut().filter(|child| child.thread == std::thread::current().id())
     }
 
     fn tracee(&mut self) -> io::Result<&mut Tracee> {
@@ -196,6 +207,8 @@ impl Machine {
     /// What a signal of the CPU means. Programs send them too: then they mean nothing.
     fn signal(&mut self, signal: i32) -> io::Result<Option<Exit>> {
         const ALIGNMENT_CHECK: u64 = 1 << 18;
+        /// A general-protection fault.
+        const SI_KERNEL: i32 = 0x80;
         /// The page is there, and its rights forbid it.
         const SEGV_ACCERR: i32 = 2;
         let (code, address) = self.tracee()?.signal()?;
@@ -205,7 +218,10 @@ impl Machine {
         if signal == libc::SIGSEGV && VSYSCALL.contains(&self.registers.rip) {
             return Ok(Some(self.system_call()));
         }
-        if signal == libc::SIGSEGV
+        if (signal, code) == (libc::SIGSEGV, SI_KERNEL) && self.answer_cpuid() {
+            return Ok(None);
+        }
+        if (signal, code) == (libc::SIGSEGV, SI_KERNEL)
             && let Some(port) = self.port()
         {
             if port.exit == Exit::Hypercall {
@@ -215,6 +231,10 @@ impl Machine {
         }
         if signal == libc::SIGSEGV && code == SEGV_ACCERR && self.is_beyond_end(address) {
             return Ok(Some(Exit::Dead(Dead::HostMemory)));
+        }
+        if signal == libc::SIGSEGV && code == SEGV_ACCERR && self.open(address)? {
+            // The stop of a kick may have been taken for one of the calls that were made meanwhile.
+            return Ok((self.kicked.swap(0, Ordering::Relaxed) != 0).then_some(Exit::Kicked));
         }
         match (signal, code) {
             // Linux checks alignment where the flag says so, which a machine of the guest's own does not.
@@ -239,16 +259,67 @@ impl Machine {
         found.is_some_and(|found| found.user && found.physical >= self.memory.end())
     }
 
-    /// What the instruction does that the guest has stopped at, where it uses one of the ports that a VM of KVM
-    /// would let through.
-    fn port(&self) -> Option<ports::Use> {
-        let mut bytes = [0; 3];
+    /// Gives the guest a piece of what it is kept from, if that is what it has reached for.
+    fn open(&mut self, address: u64) -> io::Result<bool> {
+        /// MADV_COLLAPSE.
+        const COLLAPSE: u64 = 25;
+        if self.reserve.is_empty() {
+            return Ok(false);
+        }
+        let found = walk(&&self.memory, self.tables.root, address).ok().flatten();
+        let Some(physical) = found.filter(|found| found.user).map(|found| found.physical) else {
+            return Ok(false);
+        };
+        let Some(piece) = self.reserve.open(physical) else { return Ok(false) };
+        // The kernel makes a huge page of one that has something already.
+        for at in piece.clone().step_by(LARGE_PAGE as usize).filter(|at| *at < self.memory.end()) {
+            self.memory.back_in_file(at)?;
+        }
+        self.map_again().map_err(|error| error.source)?;
+        self.set = true;
+        let arguments = [address - (physical - piece.start), piece.end - piece.start, COLLAPSE];
+        match self.tracee()?.call(libc::SYS_madvise, arguments) {
+            // This kernel has none, so that there is nothing to notice.
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+                self.reserve.open_all();
+                self.map_again().map_err(|error| error.source)?;
+            }
+            // Where there is none just now, small ones do.
+            _ => {}
+        }
+        Ok(true)
+    }
+
+    /// The first bytes that the guest has where it stopped, at most `MOST`, and how many there are.
+    fn code<const MOST: usize>(&self) -> Option<([u8; MOST], usize)> {
+        let mut bytes = [0; MOST];
         let guest = Guest::new(&self.memory, self.tables.root);
         let mut read = |length: usize| {
             bytes.get_mut(..length).is_some_and(|part| guest.try_read(self.registers.rip, part))
         };
-        // The last instruction of a page may be shorter.
-        let length = [3, 2, 1].into_iter().find(|length| read(*length))?;
+        // The last instruction before what cannot be read may be shorter.
+        let length = (1..=MOST).rev().find(|length| read(*length))?;
+        Some((bytes, length))
+    }
+
+    /// Answers the guest's `cpuid`, if that is what it has stopped at.
+    fn answer_cpuid(&mut self) -> bool {
+        let code = self.code::<{ cpuid::LONGEST }>();
+        let Some(length) = code.as_ref().and_then(|(bytes, length)| cpuid::length(bytes.get(..*length)?))
+        else {
+            return false;
+        };
+        let registers = &mut self.registers;
+        let values = cpuid::answer(&self.cpuid, registers.rax as u32, registers.rcx as u32);
+        [registers.rax, registers.rbx, registers.rcx, registers.rdx] = values.map(u64::from);
+        self.after(length);
+        true
+    }
+
+    /// What the instruction does that the guest has stopped at, where it uses one of the ports that a VM of KVM
+    /// would let through.
+    fn port(&self) -> Option<ports::Use> {
+        let (bytes, length) = self.code::<3>()?;
         ports::used(bytes.get(..length)?, self.registers.rdx as u16)
     }
 
@@ -298,7 +369,7 @@ impl Machine {
 
     /// Gives the child the rights that the tables say, as far as there is memory now.
     fn map_again(&mut self) -> Result<(), MachineError> {
-        let runs = space::of(&self.memory, self.tables.root).map_err(outside)?;
+        let runs = self.reserve.keep(space::of(&self.memory, self.tables.root).map_err(outside)?);
         let changes = space::changed(&self.runs, &runs);
         if changes.is_empty() {
             self.runs = runs;
@@ -467,7 +538,9 @@ impl machine::Machine for Machine {
     fn finish(&mut self) {}
 
     fn put_back(&mut self, saved: &Saved, edits: &[Edit]) -> Result<(), MachineError> {
-        self.apply(edits)?;
+        if !edits.is_empty() {
+            self.apply(edits)?;
+        }
         // The kernel lets no tracer change this flag (arch/x86/kernel/ptrace.c, FLAG_MASK): a new child has none.
         if self.registers.eflags & RFlags::ID.bits() != 0 {
             self.child = None;
@@ -480,22 +553,21 @@ impl machine::Machine for Machine {
         Ok(())
     }
 
-    /// All pages that there are: whether they were written is not known. Those that are only zero were not
-    /// written, and there is nothing of them in the file.
-    fn dirty_pages(&self, bits: &mut [u64]) -> io::Result<()> {
-        bits.fill(0);
-        for pages in self.memory.pages_in_file()? {
-            for page in pages {
-                if let Some(word) = bits.get_mut((page / 64) as usize) {
-                    *word |= 1 << (page % 64);
-                }
+    fn dirty_pages(&mut self, bits: &mut [u64]) -> io::Result<()> {
+        let here = std::thread::current().id();
+        let (memory, runs) = (&self.memory, &self.runs);
+        match self.child.as_mut().filter(|child| child.thread == here) {
+            Some(Child { tracee, written, .. }) => {
+                // What it does in the child leaves other registers there.
+                self.set = true;
+                written.pages(tracee, runs, memory, bits)
             }
+            None => watch::all_pages(memory, bits).map(drop),
         }
-        Ok(())
     }
 
-    fn watch_again(&self, _: usize, _: &[u64]) -> io::Result<()> {
-        Ok(())
+    fn watch_again(&mut self, first_word: usize, bits: &[u64]) -> io::Result<()> {
+        self.child.as_mut().map_or(Ok(()), |child| child.written.watch_again(first_word, bits))
     }
 
     fn tsc_khz(&self) -> Option<u32> {

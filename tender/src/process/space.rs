@@ -83,7 +83,7 @@ fn add_cut(runs: &mut Vec<Run>, run: Run, end: u64) {
 }
 
 /// Adds a run to the last where it continues that.
-fn add(runs: &mut Vec<Run>, run: Run) {
+pub(super) fn add(runs: &mut Vec<Run>, run: Run) {
     match runs.last_mut() {
         Some(last)
             if last.end() == run.address

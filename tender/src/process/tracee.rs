@@ -206,7 +206,7 @@ impl Tracee {
         &mut self,
         number: libc::c_long,
         arguments: [u64; N],
-    ) -> io::Result<()> {
+    ) -> io::Result<u64> {
         let mut given = [0; 6];
         given.iter_mut().zip(arguments).for_each(|(place, argument)| *place = argument);
         let [rdi, rsi, rdx, r10, r8, r9] = given;
@@ -231,7 +231,7 @@ impl Tracee {
         self.expect(Stop::SystemCallDone)?;
         match self.registers()?.rax as i64 {
             error @ -4095..0 => Err(io::Error::from_raw_os_error(-error as i32)),
-            _ => Ok(()),
+            result => Ok(result as u64),
         }
     }
 

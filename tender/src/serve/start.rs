@@ -124,7 +124,7 @@ pub fn run(options: Options) -> Result<u8, ServeError> {
 fn confine(settings: &Settings, listeners: &[TcpListener]) -> Result<Vec<Runnable>, ServeError> {
     let (confinement, functions) = (settings.confinement, &settings.functions);
     confinement.prepare()?;
-    let files = functions.iter().map(|function| function.program.as_path());
+    let files = functions.iter().map(|function| function.program.as_path()).chain(settings.backend.reads());
     confinement.files(settings.backend, files, None, say)?;
     let programs = functions.iter().map(|function| Runnable::open(&function.program));
     let programs = programs.collect::<Result<Vec<_>, _>>().map_err(FunctionError::from)?;

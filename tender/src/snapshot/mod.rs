@@ -28,6 +28,7 @@ pub use inspect::Inspection;
 pub use take::Said;
 
 pub(crate) use base::Base;
+pub(crate) use take::memory_file;
 
 use crate::calls::Awaited;
 use crate::cpu::saved::Saved;
@@ -139,7 +140,7 @@ impl Snapshot {
     /// # Errors
     /// The host's; when the file was cut, or so changed since it was opened that it would be refused now.
     pub fn into_memory(self) -> io::Result<Snapshot> {
-        let file = take::memory_file(c"coracle-snapshot")?;
+        let file = memory_file(c"coracle-snapshot")?;
         self.write_to(&file)?;
         take::seal(&file)?;
         open::open(&self.host, file, true, self.image.get().and_then(Option::as_ref))

@@ -137,7 +137,7 @@ impl Snapshot {
 }
 
 /// A file in memory.
-pub(super) fn memory_file(name: &CStr) -> io::Result<File> {
+pub(crate) fn memory_file(name: &CStr) -> io::Result<File> {
     let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
     // SAFETY: the name is a C string; the call gives a new descriptor or an error.
     let descriptor = unsafe { libc::memfd_create(name.as_ptr(), flags) };

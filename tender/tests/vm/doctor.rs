@@ -2,13 +2,11 @@
 
 use crate::not_run::not_run;
 use crate::scratch::Scratch;
-use crate::support::{coracle, no_kvm, output, stderr, stdout, variant};
+use crate::support::{coracle, no_kvm, output, output_of_copy, stderr, stdout, variant};
 use coracle_hypercall::exit;
-use std::io::ErrorKind;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Output};
-use std::time::Duration;
+use std::process::Command;
 
 fn doctor(options: &[&str]) -> Command {
     let mut command = Command::new(coracle());
@@ -69,19 +67,6 @@ fn as_nobody(scratch: &Scratch, arguments: &[&str]) -> Option<Command> {
     let mut command = Command::new(copy);
     command.args(arguments).uid(65534).gid(65534);
     Some(command)
-}
-
-/// Runs a program that was written just now: a child that another test starts meanwhile holds it open
-/// for writing until it executes its own.
-fn output_of_copy(mut command: Command) -> Output {
-    loop {
-        match command.output() {
-            Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => {
-                std::thread::sleep(Duration::from_millis(10));
-            }
-            ended => return ended.expect("coracle starts"),
-        }
-    }
 }
 
 #[test]

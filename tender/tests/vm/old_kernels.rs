@@ -2,7 +2,7 @@
 //! such a kernel out of this one.
 
 use crate::scratch::Scratch;
-use crate::support::{coracle, example, no_kvm, output, run, stderr};
+use crate::support::{coracle, example, no_kvm_for, output, run, stderr};
 use coracle_hypercall::exit;
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -48,10 +48,10 @@ fn forbid(request: u32, error: i32) -> io::Result<()> {
 
 #[test]
 fn a_kernel_without_registers_in_the_shared_page_is_refused_by_the_capabilitys_name() {
-    if no_kvm() {
+    if no_kvm_for("what it lacks") {
         return;
     }
-    let mut command = run::<&str>(&[], example("stripped", "hello"), &[]);
+    let mut command = run::<&str>(&["--backend", "kvm"], example("stripped", "hello"), &[]);
     without(&mut command, CHECK_EXTENSION, 0);
     let ended = output(command);
     let said = stderr(&ended);
@@ -61,7 +61,7 @@ fn a_kernel_without_registers_in_the_shared_page_is_refused_by_the_capabilitys_n
 
 #[test]
 fn a_kernel_whose_log_of_written_pages_cannot_be_kept_refuses_snapshots_by_the_capabilitys_name() {
-    if no_kvm() {
+    if no_kvm_for("its log of written pages") {
         return;
     }
     let scratch = Scratch::new();

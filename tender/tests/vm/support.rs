@@ -59,21 +59,43 @@ pub(crate) fn host() -> Host {
     Host::open(backend.expect("a backend")).expect("guests can be run")
 }
 
-/// What runs guests in VMs, whatever else runs those of other tests. None where there is no KVM, which is said
-/// loudly.
+/// What runs guests in processes, whatever else runs those of other tests.
+pub(crate) fn process_host() -> Host {
+    Host::open(Backend::Process).expect("guests can be run")
+}
+
+/// What runs guests in VMs, whatever runs those of other tests; says so where there is no KVM.
 #[track_caller]
 pub(crate) fn kvm_host() -> Option<Host> {
-    let usable = is_kvm();
-    if let Err(reason) = &usable {
-        not_run(format_args!("no usable /dev/kvm: {reason}"));
+    if let Err(reason) = is_kvm() {
+        not_run(format_args!("no usable /dev/kvm for what it has to do with a VM: {reason}"));
         return None;
     }
     Some(Host::open(Backend::Kvm).expect("guests can be run"))
 }
 
-/// What runs guests in processes, whatever else runs those of other tests.
-pub(crate) fn process_host() -> Host {
-    Host::open(Backend::Process).expect("guests can be run")
+/// Whether the kernel does not tell this user which pages of a process are written (Linux 6.7, and nobody that
+/// forbids it); says so.
+#[track_caller]
+pub(crate) fn no_watching() -> bool {
+    /// `UFFDIO_API`; UFFD_USER_MODE_ONLY; protection of files in memory that the kernel lifts by itself.
+    const UFFDIO_API: libc::c_ulong = 0xc018_aa3f;
+    const USER_MODE_ONLY: libc::c_int = 1;
+    let mut request = [0xaa_u64, 1 << 12 | 1 << 13 | 1 << 15, 0];
+    // SAFETY: the first call takes a number and gives a new descriptor, which is closed; the second fills the
+    // structure, a local.
+    let told = unsafe {
+        let descriptor = libc::syscall(libc::SYS_userfaultfd, libc::O_CLOEXEC | USER_MODE_ONLY) as i32;
+        let told = descriptor >= 0 && libc::ioctl(descriptor, UFFDIO_API, request.as_mut_ptr()) == 0;
+        libc::close(descriptor);
+        told
+    };
+    if !told {
+        not_run(
+            "this kernel, or who forbids userfaultfd, does not tell which pages of a process are written",
+        );
+    }
+    !told
 }
 
 /// Whether guests run in processes.
@@ -123,7 +145,20 @@ pub(crate) fn output(mut command: Command) -> Output {
     command.output().expect("coracle starts")
 }
 
-/// The same with this input, through a pipe. A program need not read all of it.
+/// Runs a program that was written just now: a child that another test starts meanwhile holds it open
+/// for writing until it executes its own.
+pub(crate) fn output_of_copy(mut command: Command) -> Output {
+    loop {
+        match command.output() {
+            Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => {
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+            ended => return ended.expect("coracle starts"),
+        }
+    }
+}
+
+/// Runs a command with this input, through a pipe. A program need not read all of it.
 pub(crate) fn fed(mut command: Command, input: &[u8]) -> Output {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("coracle starts");

@@ -1,5 +1,5 @@
-//! Calls in clean instances, through the tender's library: `bench-calls WHAT IMAGE …` prints a figure in
-//! nanoseconds, or in bytes where it says so.
+//! Calls in clean instances, through the tender's library: `bench-calls [--filled MIB] WHAT IMAGE …` prints a figure
+//! in nanoseconds, or in bytes where it says so. Guests run by what `CORACLE_BACKEND` names.
 
 use coracle_tender::calls::{Abort, Caller};
 use coracle_tender::image::Image;
@@ -13,7 +13,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-const USAGE: &str = "usage: bench-calls WHAT IMAGE …
+const USAGE: &str = "usage: bench-calls [--filled MIB] WHAT IMAGE …
+  --filled MIB               the guest has filled so many MiB of its heap before it is ready
   call IMAGE PAGES COUNT     a call that dirties PAGES pages, median of COUNT
   async IMAGE PAGES COUNT    the same through the API that does not block
   after IMAGE PAGES          the same, ten calls after one that dirtied 1,000 pages
@@ -39,9 +40,13 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &[String]) -> Result<f64> {
+    let (filled, arguments) = match arguments {
+        [option, filled, rest @ ..] if option == "--filled" => (filled.as_str(), rest),
+        all => ("0", all),
+    };
     let number = |at: usize| -> Result<usize> { Ok(arguments.get(at).ok_or(USAGE)?.parse()?) };
     let [what, image, ..] = arguments else { return Err(USAGE.into()) };
-    let snapshot = snapshot(image.into())?;
+    let snapshot = snapshot(image.into(), filled)?;
     match what.as_str() {
         "call" => call(&snapshot, number(2)?, number(3)?),
         "async" => call_async(&snapshot, number(2)?, number(3)?),
@@ -54,10 +59,11 @@ fn run(arguments: &[String]) -> Result<f64> {
     }
 }
 
-fn snapshot(path: PathBuf) -> Result<Arc<Snapshot>> {
+fn snapshot(path: PathBuf, filled: &str) -> Result<Arc<Snapshot>> {
     let host = Arc::new(Host::open(Backend::of_environment()?)?);
+    coracle_tender::process::let_cpuid_trap();
     let image = Arc::new(Image::open(&path)?);
-    let config = Config { arguments: vec![path.into()], ..Config::default() };
+    let config = Config { arguments: vec![path.into(), filled.into()], ..Config::default() };
     let (snapshot, _) = Snapshot::take(&host, &image, &config, Duration::from_secs(60))?;
     Ok(Arc::new(snapshot))
 }

@@ -85,7 +85,7 @@ impl About for Invoke {
 
 impl Invoke {
     pub(super) fn carry_out(self) -> u8 {
-        let files = self.input.as_deref().into_iter().chain([&*self.program]);
+        let files = self.input.as_deref().into_iter().chain([&*self.program]).chain(self.backend.reads());
         let confined = self.confinement.prepare();
         let confined =
             confined.and_then(|()| self.confinement.files(self.backend, files, None, |words| say(words)));

@@ -24,7 +24,12 @@ pub(super) const SYMBOLS: List = List {
     name: "crash reports",
     duties: &[Run],
     backend: Backend::Auto,
-    rules: &[rule(SYS_openat, TO_READ, "the file of --symbols, which landlock lets through")],
+    rules: &[
+        rule(SYS_openat, TO_READ, "the file of --symbols, which landlock lets through"),
+        rule(SYS_memfd_create, Any, "the image within a snapshot"),
+        rule(SYS_pwrite64, Any, "the same"),
+        rule(SYS_ftruncate, Any, "the same"),
+    ],
 };
 
 /// What taking a snapshot takes besides.
@@ -44,6 +49,20 @@ pub(super) const SAVE: List = List {
     ],
 };
 
+/// The flags of clone(2) with which the C library makes threads.
+const OF_THREADS: u64 = (CLONE_VM
+    | CLONE_FS
+    | CLONE_FILES
+    | CLONE_SIGHAND
+    | CLONE_THREAD
+    | CLONE_SYSVSEM
+    | CLONE_SETTLS
+    | CLONE_PARENT_SETTID
+    | CLONE_CHILD_CLEARTID) as u64;
+
+/// When the C library wants to know of the kernel's settings.
+const SETTINGS: &str = "when the allocator has many arenas, or one to shrink";
+
 /// Threads.
 pub(super) const THREADS: List = List {
     name: "threads",
@@ -51,6 +70,14 @@ pub(super) const THREADS: List = List {
     backend: Backend::Auto,
     rules: &[
         rule(SYS_clone3, Any, "threads"),
+        rule(SYS_clone, first(OF_THREADS), "the same").rarely("in containers whose profile refuses clone3"),
+        rule(
+            SYS_openat,
+            TO_READ,
+            "settings of the kernel, for the C library's allocator; the lists of pages of processes for guests, in /proc",
+        )
+        .rarely(SETTINGS),
+        rule(SYS_read, Any, "the same, and a counter of wake-ups that is full").rarely(SETTINGS),
         rule(SYS_set_robust_list, Any, "threads"),
         rule(SYS_rseq, Any, "threads"),
         rule(SYS_sigaltstack, Any, "threads"),
@@ -106,7 +133,6 @@ pub(super) const SERVE: List = List {
         rule(SYS_epoll_ctl, Any, "waiting for many connections"),
         rule(SYS_epoll_wait, Any, "waiting for many connections"),
         rule(SYS_eventfd2, Any, "waking who waits"),
-        rule(SYS_read, Any, "emptying what wakes").rarely("when it is full of wake-ups"),
         rule(SYS_clock_nanosleep, Any, "collecting what is logged; the time between two layouts"),
     ],
 };

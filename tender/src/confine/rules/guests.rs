@@ -4,6 +4,7 @@ use super::Argument::{Any, Is};
 use super::Duty::{Pool, Run, Serve, Snapshot, Worker};
 use super::{Argument, CODE, DATA, List, first, rule, second};
 use crate::machine::Backend;
+use crate::process::{PAGEMAP_SCAN, UFFDIO_API, UFFDIO_REGISTER, UFFDIO_WRITEPROTECT};
 use kvm_bindings::{
     kvm_clear_dirty_log, kvm_cpuid2, kvm_dirty_log, kvm_enable_cap, kvm_sregs, kvm_userspace_memory_region,
     kvm_xcrs, kvm_xsave,
@@ -24,7 +25,12 @@ const fn ptrace(request: c_uint) -> Argument {
     first(request as u64)
 }
 
+/// The request of arch_prctl(2) that has `cpuid` trap, or not.
+const CPUID: Argument = first(crate::process::ARCH_SET_CPUID);
+
 /// Why a call is not made in every run.
+const ASKS_CPU: &str = "in threads that make guests, and when they ask the CPU something";
+const LARGE: &str = "where a guest has many pages";
 const LATER: &str = "when the tender's own memory grows";
 const STOPPED: &str = "when the process was stopped meanwhile";
 const OLD_CLOCK: &str = "where reading the clock takes a call";
@@ -108,6 +114,9 @@ pub(super) const RUN_PROCESS: List = List {
         rule(SYS_ptrace, ptrace(PTRACE_PEEKDATA), "what it has written"),
         rule(SYS_ptrace, ptrace(PTRACE_POKEDATA), "where it is to write"),
         rule(SYS_kill, second(SIGKILL as u64), "the end of the guest's process"),
+        rule(SYS_fallocate, Any, "giving the guest memory, or taking it back")
+            .rarely("when it reaches for more than a little, or gives some up"),
+        rule(SYS_arch_prctl, CPUID, "cpuid in the tender itself, where it traps").rarely(ASKS_CPU),
     ],
 };
 
@@ -162,7 +171,21 @@ pub(super) const MAKE_PROCESS: List = List {
         rule(SYS_clone, first(0), "a process: with no flags, it shares nothing"),
         rule(SYS_ptrace, ptrace(PTRACE_SEIZE), "tracing it"),
         rule(SYS_ptrace, ptrace(PTRACE_GETREGSET), "its extended state, for a snapshot"),
-        rule(SYS_fallocate, Any, "giving pages of the guest's memory back"),
+    ],
+};
+
+/// Finding out which pages the guest in a process has written.
+pub(super) const WATCH: List = List {
+    name: "watching the pages of a process",
+    duties: &[Pool, Serve, Worker],
+    backend: Backend::Process,
+    rules: &[
+        rule(SYS_pidfd_open, Any, "taking a descriptor from it").rarely(LARGE),
+        rule(SYS_pidfd_getfd, Any, "the same").rarely(LARGE),
+        rule(SYS_ioctl, second(UFFDIO_API), "a descriptor that watches its pages").rarely(LARGE),
+        rule(SYS_ioctl, second(UFFDIO_REGISTER), "the same").rarely(LARGE),
+        rule(SYS_ioctl, second(UFFDIO_WRITEPROTECT), "which of them").rarely(LARGE),
+        rule(SYS_ioctl, second(PAGEMAP_SCAN), "what it has seen").rarely(LARGE),
     ],
 };
 
@@ -178,6 +201,8 @@ pub(super) const CHILD: List = List {
     rules: &[
         rule(SYS_mmap, CODE, "the guest's memory, of which code is not writable").rarely(CHILD_ONLY),
         rule(SYS_mprotect, CODE, "the guest's rights, of which none are to write and execute")
+            .rarely(CHILD_ONLY),
+        rule(SYS_userfaultfd, Any, "a descriptor that watches its pages, which the tender takes from it")
             .rarely(CHILD_ONLY),
         rule(SYS_getppid, Any, "whether the tender lives").rarely(CHILD_ONLY),
         rule(SYS_prctl, first(PR_SET_PDEATHSIG as u64), "ending with the tender").rarely(CHILD_ONLY),

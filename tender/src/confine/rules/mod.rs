@@ -106,6 +106,7 @@ pub const LISTS: &[List] = &[
     guests::MAKE,
     guests::MAKE_KVM,
     guests::MAKE_PROCESS,
+    guests::WATCH,
     guests::CHILD,
     guests::ONLY_CHILD,
     around::COMMAND,

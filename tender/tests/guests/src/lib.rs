@@ -2,6 +2,7 @@
 #![no_std]
 
 pub mod boot;
+pub mod flight;
 pub mod hostile;
 pub mod random;
 pub mod tls;

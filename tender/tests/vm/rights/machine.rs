@@ -49,7 +49,7 @@ pub(super) fn booted<R>(
 }
 
 /// The same on this host.
-fn booted_on<R>(
+pub(super) fn booted_on<R>(
     host: &Host,
     name: &str,
     arguments: &[&str],
@@ -85,7 +85,8 @@ impl Ran {
         Ran::on(&process_host(), name, arguments, Placement::Random)
     }
 
-    fn on(host: &Host, name: &str, arguments: &[&str], placement: Placement) -> Ran {
+    /// The same on this host.
+    pub(super) fn on(host: &Host, name: &str, arguments: &[&str], placement: Placement) -> Ran {
         booted_on(host, name, arguments, placement, |instance| {
             let end = run_to_end(instance);
             let mut buffer = vec![0; 4096];

@@ -7,6 +7,7 @@ mod code;
 mod machine;
 
 mod changes;
+mod cpuid;
 mod escapes;
 mod far;
 mod flags;
@@ -15,6 +16,7 @@ mod ports;
 mod privileged;
 mod random;
 mod regions;
+mod reserve;
 mod segments;
 mod state;
 mod system_registers;

@@ -12,7 +12,7 @@ use std::time::Duration;
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running `coracle serve`. It is killed when this is dropped.
-pub(super) struct Server {
+pub(crate) struct Server {
     child: Child,
     pub(super) address: SocketAddr,
     log: Log,
@@ -24,7 +24,7 @@ struct Log(Arc<(Mutex<String>, Condvar)>);
 
 impl Server {
     /// Starts one, and returns when it listens.
-    pub(super) fn start<S: AsRef<OsStr>>(arguments: &[S]) -> Server {
+    pub(crate) fn start<S: AsRef<OsStr>>(arguments: &[S]) -> Server {
         let mut command = Command::new(coracle());
         command.args(["serve", "--listen", "127.0.0.1:0"]).args(arguments).stderr(Stdio::piped());
         let mut child = command.spawn().expect("coracle starts");
@@ -78,7 +78,7 @@ impl Server {
     }
 
     /// The number of its process.
-    pub(super) fn process(&self) -> u32 {
+    pub(crate) fn process(&self) -> u32 {
         self.child.id()
     }
 

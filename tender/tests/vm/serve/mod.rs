@@ -8,3 +8,5 @@ mod http2;
 mod limits;
 mod misbehaviour;
 mod settings;
+
+pub(crate) use client::Server;

@@ -80,7 +80,7 @@ impl Deed {
 
 /// The number of the first page that differs: of all but page tables, of which counts what they map,
 /// and the list of what is to be changed in them.
-fn first_difference(one: &Instance, other: &Instance) -> Option<u64> {
+pub(super) fn first_difference(one: &Instance, other: &Instance) -> Option<u64> {
     // The image's first page lies right behind the tables.
     let image = walk(&other.guest().memory(), other.page_table_root(), other.places().image.start);
     let image = image.expect("sound tables").expect("the image is mapped").physical;

@@ -14,3 +14,4 @@ mod sharing;
 mod tables;
 mod tables_forged;
 mod traces;
+mod watched;

@@ -2,12 +2,15 @@
 
 use super::calls::{BLOCK, Orders, places, resume, traces};
 use super::sharing::private_pages;
-use crate::support::no_kvm_for;
+use crate::support::{is_process, no_kvm, no_kvm_for, no_watching};
 use coracle_hypercall::memory::PAGE;
 use coracle_tender::instance::{Instance, Reset};
 
-/// What a process does otherwise.
-const WHAT: &str = "its log of written pages";
+/// Whether nothing tells which pages are written.
+#[track_caller]
+fn no_log() -> bool {
+    if is_process() { no_watching() } else { no_kvm() }
+}
 
 /// More resets than it takes until pages are let go.
 const SOME: usize = 12;
@@ -28,7 +31,7 @@ fn settled() -> (Instance, u64, usize) {
 
 #[test]
 fn a_page_that_was_written_once_is_let_go_again() {
-    if no_kvm_for(WHAT) {
+    if no_log() {
         return;
     }
     let (mut instance, block, usual) = settled();
@@ -42,7 +45,7 @@ fn a_page_that_was_written_once_is_let_go_again() {
 
 #[test]
 fn a_page_that_is_written_in_every_call_is_kept_and_copied() {
-    if no_kvm_for(WHAT) {
+    if no_log() {
         return;
     }
     let (mut instance, block, usual) = settled();
@@ -55,7 +58,7 @@ fn a_page_that_is_written_in_every_call_is_kept_and_copied() {
 
 #[test]
 fn a_page_that_was_let_go_is_noticed_when_it_is_written_again() {
-    if no_kvm_for(WHAT) {
+    if no_log() {
         return;
     }
     let (mut instance, block, _) = settled();
@@ -72,7 +75,7 @@ fn a_page_that_was_let_go_is_noticed_when_it_is_written_again() {
 
 #[test]
 fn after_a_call_that_wrote_a_thousand_pages_later_resets_copy_few() {
-    if no_kvm_for(WHAT) {
+    if no_kvm_for("what is counted are private pages of the tender") {
         return;
     }
     let (mut instance, block, usual) = settled();

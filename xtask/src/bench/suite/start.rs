@@ -39,6 +39,10 @@ pub(super) fn experiment(programs: &Programs, quick: bool) -> Experiment<'_> {
         };
         start.row(backend, WHAT, hello, Measure::RatioTo(true_command), Goal::AtMost(goal));
         start.row(backend, WHAT, hello, Measure::RatioTo(true_static), Goal::None);
+        let free = start.subject("hello, not confined", Unit::Nanoseconds, move || {
+            start_to_reaped(programs.boot(backend, &["--no-confine"], &programs.hello, &[]))
+        });
+        start.row(backend, "the same, confined", hello, Measure::RatioTo(free), Goal::AtMost(1.1));
     }
     start
 }
