@@ -22,7 +22,7 @@ const ARGUMENTS: u32 = 16;
 /// AUDIT_ARCH_X86_64 (Linux, include/uapi/linux/audit.h).
 const X86_64: u32 = 0xc000_003e;
 /// So many numbers are compared one after the other.
-const FEW: usize = 3;
+const FEW: usize = 2;
 
 /// The filter for a duty.
 #[derive(Debug, Clone)]
@@ -70,8 +70,14 @@ fn search(calls: &[(u32, Vec<Argument>)]) -> BpfProgram {
     let (lower, upper) = calls.split_at(calls.len() / 2);
     let first = upper.first().map_or(u32::MAX, |(number, _)| *number);
     let (lower, upper) = (search(lower), search(upper));
-    let over_lower = sock_filter { code: (BPF_JMP | BPF_JA) as u16, jt: 0, jf: 0, k: lower.len() as u32 };
-    let mut program = vec![jump(BPF_JGE, first, 0, 1), over_lower];
+    let mut program = match u8::try_from(lower.len()) {
+        Ok(length) => vec![jump(BPF_JGE, first, length, 0)],
+        Err(_) => {
+            let length = lower.len() as u32;
+            let over_lower = sock_filter { code: (BPF_JMP | BPF_JA) as u16, jt: 0, jf: 0, k: length };
+            vec![jump(BPF_JGE, first, 0, 1), over_lower]
+        }
+    };
     program.extend(lower);
     program.extend(upper);
     program
@@ -184,7 +190,7 @@ mod tests {
         for number in 0..600 {
             if !rules::of(Duty::Serve, Backend::Auto).any(|rule| rule.call as u32 == number) {
                 let (_, steps) = run(&program, X86_64, number, [0; 6]);
-                assert!(steps < 24, "{steps} instructions for {number}");
+                assert!(steps < 16, "{steps} instructions for {number}");
             }
         }
     }
