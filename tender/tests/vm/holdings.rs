@@ -25,9 +25,25 @@ pub(crate) struct Holdings {
     resident_kib: u64,
 }
 
-/// How many descriptors this process has open, that of the look at them included.
+/// How many descriptors this process has open, that of the look at them included, but for those that
+/// [watch](watching) processes.
 pub(crate) fn descriptors() -> usize {
-    std::fs::read_dir("/proc/self/fd").expect("descriptors").count()
+    open(|is_watching| !is_watching)
+}
+
+/// How many descriptors tell which pages of processes were written: two for each process that has many.
+pub(crate) fn watching() -> usize {
+    open(|is_watching| is_watching)
+}
+
+fn open(counts: impl Fn(bool) -> bool) -> usize {
+    let is_watching = |entry: std::fs::DirEntry| {
+        let name = std::fs::read_link(entry.path()).unwrap_or_default();
+        let name = name.to_string_lossy();
+        name.contains("userfaultfd") || name.ends_with("/pagemap")
+    };
+    let entries = std::fs::read_dir("/proc/self/fd").expect("descriptors").flatten();
+    entries.map(is_watching).filter(|is_watching| counts(*is_watching)).count()
 }
 
 impl Holdings {

@@ -42,8 +42,14 @@ impl Own {
                 image.push(extent);
             }
         }
-        let start = image.first().expect("the image is mapped").start;
-        let end = image.last().expect("the image is mapped").end();
+        // Tests beside this one have the file mapped elsewhere too: the image is what lies around this code.
+        let code = Own::new as *const () as u64;
+        let own = image.iter().find(|extent| extent.contains(code)).expect("the image is mapped");
+        let before = image.iter().rev().skip_while(|extent| extent.start >= own.start);
+        let start =
+            before.fold(own.start, |start, extent| if extent.end() == start { extent.start } else { start });
+        let after = image.iter().skip_while(|extent| extent.start <= own.start);
+        let end = after.fold(own.end(), |end, extent| if extent.start == end { extent.end() } else { end });
         let local = 0;
         let stack =
             maps.iter().map(|(extent, _)| *extent).find(|extent| extent.contains(&raw const local as u64));
