@@ -46,7 +46,6 @@ impl Tasks {
     pub(super) fn discard(&self, instance: Instance) -> Option<Instance> {
         let mut too_many = None;
         self.change(|list| {
-            list.fill = true;
             if list.unwanted.len() < MOST_UNWANTED {
                 list.unwanted.push(instance);
             } else {

@@ -258,6 +258,8 @@ impl Shared {
         drop(too_many);
         self.live.fetch_sub(1, Ordering::SeqCst);
         self.tell_of_room();
+        // Not before it is counted out: the keeper would find that there are enough.
+        self.tasks.fill();
     }
 
     /// Makes instances until there are as many as there should be.

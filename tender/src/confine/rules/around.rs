@@ -127,7 +127,8 @@ pub(super) const SERVE: List = List {
         rule(SYS_setsockopt, Any, "responses without delay"),
         rule(SYS_getsockname, Any, "the address that is listened on"),
         rule(SYS_socketpair, Any, "what signals are told through"),
-        rule(SYS_fcntl, second(F_GETFL as u64), "connections that do not block"),
+        rule(SYS_fcntl, second(F_GETFL as u64), "connections that do not block")
+            .rarely("where tokio looks at that, in debug builds"),
         rule(SYS_ioctl, second(FIONBIO), "connections that do not block"),
         rule(SYS_epoll_create1, Any, "waiting for many connections"),
         rule(SYS_epoll_ctl, Any, "waiting for many connections"),

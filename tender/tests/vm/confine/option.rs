@@ -8,6 +8,10 @@ use crate::support::{coracle, example, no_kvm, output, run, stderr};
 use coracle_tender::confine::{has_seccomp, landlock_version};
 use std::fs;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// More than starting a thread takes.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Whether this kernel confines nobody.
 #[track_caller]
@@ -90,9 +94,19 @@ fn all_threads_of_a_server_are_confined_and_those_that_run_guests_alone_more() {
         return;
     }
     let server = Server::start(&[example("release", "handler-echo")]);
-    let tasks = fs::read_dir(format!("/proc/{}/task", server.process())).expect("threads");
+    let tasks = || fs::read_dir(format!("/proc/{}/task", server.process())).expect("threads").flatten();
+    // A thread gives itself its name.
+    let is_named = |task: fs::DirEntry| {
+        let name = fs::read_to_string(task.path().join("comm")).expect("a name");
+        name.trim() == "coracle-reactor"
+    };
+    let begin = Instant::now();
+    while !tasks().any(is_named) {
+        assert!(begin.elapsed() < PATIENCE, "no thread of that name");
+        std::thread::yield_now();
+    }
     let mut filters = Vec::new();
-    for task in tasks.flatten() {
+    for task in tasks() {
         let task = format!("{}/task/{}", server.process(), task.file_name().to_string_lossy());
         // Threads of the kernel's, for VMs, have the tender's name only.
         let name = fs::read_to_string(format!("/proc/{task}/comm")).expect("a name");

@@ -84,8 +84,12 @@ fn bodies_that_come_slowly_hold_no_place() {
     let slow: Vec<_> = (0..8)
         .map(|_| {
             let mut stream = server.connect();
-            let head = b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 3\r\n\r\na";
+            let head = b"POST / HTTP/1.1\r\nHost: test\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n";
             stream.write_all(head).expect("sent");
+            // The server waits for its body now.
+            let mut told = [0; b"HTTP/1.1 100 Continue\r\n\r\n".len()];
+            stream.read_exact(&mut told).expect("an answer to the head");
+            stream.write_all(b"a").expect("sent");
             stream
         })
         .collect();
