@@ -169,7 +169,7 @@ impl Builder {
     /// use coracle_tender::pool::{Limits, Pool};
     ///
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let Some(snapshot) = snapshot("handler-echo") else { return Ok(()) };
+    /// # let snapshot = snapshot("handler-echo");
     /// let pool = Pool::builder(snapshot).confined(true).build()?;
     /// let output = futures_executor::block_on(pool.call_async("Hello", Limits::new()))?;
     /// assert_eq!(output.bytes, b"Hello");
