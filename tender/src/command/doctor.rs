@@ -99,6 +99,14 @@ fn diagnose() -> Diagnosis {
     let mut backends = Vec::new();
     process::let_cpuid_trap();
     let process = Host::open(Backend::Process);
+    if let Err(error) = &process {
+        findings.push(Finding {
+            subject: "process",
+            state: State::Missing,
+            found: error.to_string(),
+            mend: Some("guests run in VMs alone then: a newer kernel mends it".to_owned()),
+        });
+    }
     for host in host.into_iter().chain(process) {
         match probe::measure(&host) {
             Ok(costs) => backends.push(ran(&host, costs)),

@@ -187,6 +187,18 @@ impl Machine {
         }
     }
 
+    /// Whether a kick was put off, or taken for another stop, before the one with which the guest could go on.
+    fn late_kick(&mut self) -> io::Result<Option<Exit>> {
+        if self.kicked.load(Ordering::Relaxed) == 0 || self.tracee()?.has_fault()? {
+            return Ok(None);
+        }
+        self.kicked.store(0, Ordering::Relaxed);
+        if !self.set {
+            self.registers = self.tracee()?.registers()?;
+        }
+        Ok(Some(Exit::Kicked))
+    }
+
     /// Why a request was refused: most likely the child was killed while it was stopped.
     fn lost(&mut self, error: &io::Error) -> Dead {
         match (error.raw_os_error(), self.child.as_mut()) {
@@ -233,8 +245,7 @@ impl Machine {
             return Ok(Some(Exit::Dead(Dead::HostMemory)));
         }
         if signal == libc::SIGSEGV && code == SEGV_ACCERR && self.open(address)? {
-            // The stop of a kick may have been taken for one of the calls that were made meanwhile.
-            return Ok((self.kicked.swap(0, Ordering::Relaxed) != 0).then_some(Exit::Kicked));
+            return Ok(None);
         }
         match (signal, code) {
             // Linux checks alignment where the flag says so, which a machine of the guest's own does not.
@@ -402,6 +413,7 @@ impl machine::Machine for Machine {
         loop {
             let stop = self.go_on().and_then(|()| self.tracee()?.wait());
             let exit = stop.and_then(|stop| self.reason(stop));
+            let exit = exit.and_then(|exit| if exit.is_some() { Ok(exit) } else { self.late_kick() });
             match exit {
                 Ok(None) => {}
                 Ok(Some(exit)) => return exit,

@@ -1,6 +1,7 @@
 //! The requests of ptrace(2) to one child, all of them by the thread that has it.
 
 use super::foothold;
+use crate::forks::Process;
 use std::io;
 use std::ptr;
 
@@ -27,6 +28,8 @@ pub(super) enum Stop {
 pub(super) struct Tracee {
     process: libc::pid_t,
     ended: bool,
+    /// The process that has made it. A fork of that has neither the child nor a say in its life.
+    maker: Process,
 }
 
 impl Drop for Tracee {
@@ -38,7 +41,7 @@ impl Drop for Tracee {
 impl Tracee {
     /// Begins to trace a new child.
     pub(super) fn seize(process: libc::pid_t) -> io::Result<Tracee> {
-        let tracee = Tracee { process, ended: false };
+        let tracee = Tracee { process, ended: false, maker: Process::this() };
         let options = libc::PTRACE_O_EXITKILL | libc::PTRACE_O_TRACESECCOMP | libc::PTRACE_O_TRACESYSGOOD;
         tracee.request(libc::PTRACE_SEIZE, 0, options as u64)?;
         Ok(tracee)
@@ -51,7 +54,7 @@ impl Tracee {
 
     /// Kills it, and waits until nothing of it is left.
     pub(super) fn end(&mut self) {
-        if std::mem::replace(&mut self.ended, true) {
+        if std::mem::replace(&mut self.ended, true) || !self.maker.is_this() {
             return;
         }
         // SAFETY: the child has not been waited for, so that its number is its own. The status is a local.

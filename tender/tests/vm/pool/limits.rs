@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// What each of these does, it does for ever.
-const WITHOUT_END: [&[u8]; 4] = [b"loop", b"call", b"wait", b"subscribed"];
+const WITHOUT_END: [&[u8]; 6] = [b"loop", b"call", b"wait", b"subscribed", b"cpuid", b"misaligned"];
 
 #[test]
 fn a_guest_without_end_costs_its_caller_the_deadline_whatever_it_does() {
@@ -119,6 +119,21 @@ fn a_deadline_is_kept_before_the_end(pool: &Pool, input: &[u8]) {
     });
     let whole = whole.min().expect("three of them");
     a_deadline_is_kept(pool, input, whole / 3);
+}
+
+#[test]
+fn a_deadline_is_kept_in_whatever_moment_of_a_trap_it_comes() {
+    if no_kvm() {
+        return;
+    }
+    let pool = pool_of(1);
+    for input in [b"cpuid".as_slice(), b"misaligned"] {
+        for _ in 0..lane::times(500, 10) {
+            let limits = Limits::new().time(Duration::from_millis(3));
+            let error = pool.call(input, limits).expect_err("it has no end");
+            assert!(matches!(error, CallError::Overran(Overrun::Time(_))), "{error:?}");
+        }
+    }
 }
 
 #[test]

@@ -43,6 +43,10 @@ fn obey(input: &[u8]) -> Result<Vec<u8>, String> {
         b"fault" => fault(),
         b"recurse" => Ok(recurse(0).to_string().into()),
         b"loop" => run_for_ever(),
+        b"cpuid" => loop {
+            core::hint::black_box(core::arch::x86_64::__cpuid(0));
+        },
+        b"misaligned" => misaligned(),
         b"call" => loop {
             let _ = call::nothing();
         },
@@ -184,6 +188,24 @@ fn ask_host_in_vain(name: &[u8]) -> String {
 
 fn number(text: &[u8]) -> usize {
     core::str::from_utf8(text).ok().and_then(|text| text.parse().ok()).expect("a number")
+}
+
+/// Reads what is not aligned, again and again with the flag that asks the CPU to mind that.
+fn misaligned() -> ! {
+    let words = [0u64; 2];
+    loop {
+        // SAFETY: the reads are of the array, and the stack pointer is what it was.
+        unsafe {
+            core::arch::asm!(
+                "pushfq",
+                "or dword ptr [rsp], 0x40000",
+                "popfq",
+                "mov {scratch:e}, [{words} + 1]",
+                words = in(reg) words.as_ptr(),
+                scratch = out(reg) _,
+            );
+        }
+    }
 }
 
 fn run_for_ever() -> ! {
