@@ -3,14 +3,14 @@
 use super::{LONG, NONE, pool_of, snapshot, snapshot_with, text};
 use crate::lane;
 use crate::library::alone;
-use crate::support::{guest, no_kvm};
+use crate::support::{guest, is_process, no_kvm};
 use coracle_tender::pool::{Builder, CallError, Limits, Overrun, Pool};
 use futures_executor::block_on;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// What each of these does, it does for ever.
-const WITHOUT_END: [&[u8]; 6] = [b"loop", b"call", b"wait", b"subscribed", b"cpuid", b"misaligned"];
+const WITHOUT_END: [&[u8]; 5] = [b"loop", b"call", b"wait", b"subscribed", b"cpuid"];
 
 #[test]
 fn a_guest_without_end_costs_its_caller_the_deadline_whatever_it_does() {
@@ -127,7 +127,9 @@ fn a_deadline_is_kept_in_whatever_moment_of_a_trap_it_comes() {
         return;
     }
     let pool = pool_of(1);
-    for input in [b"cpuid".as_slice(), b"misaligned"] {
+    // A KVM that runs guests with the host's CR0 tells them of what is not aligned.
+    let traps: &[&[u8]] = if is_process() { &[b"cpuid", b"misaligned"] } else { &[b"cpuid"] };
+    for input in traps {
         for _ in 0..lane::times(500, 10) {
             let limits = Limits::new().time(Duration::from_millis(3));
             let error = pool.call(input, limits).expect_err("it has no end");
