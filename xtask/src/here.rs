@@ -8,6 +8,7 @@ use lane_init::Outcome;
 use serde::Serialize;
 use std::ffi::OsString;
 use std::io::Write;
+use std::sync::Once;
 
 /// Names the directory of the programs that tests start.
 const TEST_DIR: &str = "CORACLE_TEST_DIR";
@@ -64,8 +65,9 @@ pub(crate) fn run(
     variables: &[(&str, &str)],
     arguments: &[OsString],
 ) -> Result<(Results, Result)> {
+    static STAGED: Once = Once::new();
     let directory = paths::target().join("test-images");
-    stage::images(&directory)?;
+    stage::once(&STAGED, || stage::images(&directory))?;
     let log = paths::target().join("tests-not-run");
     not_run::begin(&log)?;
 

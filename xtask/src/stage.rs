@@ -18,6 +18,16 @@ use crate::{kvm, tender, variants};
 use serde::Deserialize;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Once;
+
+/// Builds something that several runs of tests need, for the first of them.
+pub(crate) fn once(done: &Once, build: impl FnOnce() -> Result) -> Result {
+    if !done.is_completed() {
+        build()?;
+        done.call_once(|| {});
+    }
+    Ok(())
+}
 
 /// Builds the programs that tests start, and lays them out in `directory`.
 pub(crate) fn images(directory: &Path) -> Result {

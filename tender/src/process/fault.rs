@@ -5,6 +5,10 @@
 use super::foothold;
 use super::tracee::{Stop, Tracee, UserRegisters};
 use std::io;
+use x86_64::structures::idt::{ExceptionVector, PageFaultErrorCode};
+
+/// `si_code` of what has no code of its own, such as a general-protection fault.
+pub(super) const SI_KERNEL: i32 = 0x80;
 
 /// Signals by which Linux tells of exceptions.
 pub(super) fn is_of_the_cpu(signal: i32) -> bool {
@@ -40,21 +44,19 @@ pub(super) fn exception(tracee: &mut Tracee, signal: i32, registers: &UserRegist
 
 /// What the signal alone tells.
 fn likely(signal: i32, code: i32, address: u64) -> Exception {
-    /// `si_code` of what has no code of its own (SI_KERNEL).
-    const KERNEL: i32 = 0x80;
     /// FPE_INTDIV.
     const INTEGER_DIVISION: i32 = 1;
-    let exception = |vector| Exception { vector, error_code: 0, address };
-    match (signal, code) {
-        (libc::SIGTRAP, KERNEL) => exception(3),
-        (libc::SIGTRAP, _) => exception(1),
-        (libc::SIGILL, _) => exception(6),
-        (libc::SIGFPE, INTEGER_DIVISION) => exception(0),
-        (libc::SIGFPE, _) => exception(19),
-        (libc::SIGBUS, libc::BUS_ADRALN) => exception(17),
-        (libc::SIGSEGV, KERNEL) => exception(13),
-        _ => Exception { vector: 14, error_code: 4, address },
-    }
+    let (vector, error_code) = match (signal, code) {
+        (libc::SIGTRAP, SI_KERNEL) => (ExceptionVector::Breakpoint, 0),
+        (libc::SIGTRAP, _) => (ExceptionVector::Debug, 0),
+        (libc::SIGILL, _) => (ExceptionVector::InvalidOpcode, 0),
+        (libc::SIGFPE, INTEGER_DIVISION) => (ExceptionVector::Division, 0),
+        (libc::SIGFPE, _) => (ExceptionVector::SimdFloatingPoint, 0),
+        (libc::SIGBUS, libc::BUS_ADRALN) => (ExceptionVector::AlignmentCheck, 0),
+        (libc::SIGSEGV, SI_KERNEL) => (ExceptionVector::GeneralProtection, 0),
+        _ => (ExceptionVector::Page, PageFaultErrorCode::USER_MODE.bits()),
+    };
+    Exception { vector: vector as u8, error_code, address }
 }
 
 /// Has the guest meet the exception once more, at the same instruction, and the kernel begin a handler.

@@ -24,15 +24,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread::ThreadId;
 use x86_64::registers::rflags::RFlags;
+use x86_64::structures::idt::{ExceptionVector, PageFaultErrorCode};
 
-/// Vectors of exceptions, and the bit of a page fault's error code that says that the page was mapped.
-const INVALID_OPCODE: u8 = 6;
-const GENERAL_PROTECTION: u8 = 13;
-const PAGE_FAULT: u8 = 14;
-const PRESENT: u64 = 1;
+const INVALID_OPCODE: u8 = ExceptionVector::InvalidOpcode as u8;
+const GENERAL_PROTECTION: u8 = ExceptionVector::GeneralProtection as u8;
+const PAGE_FAULT: u8 = ExceptionVector::Page as u8;
 
+/// That the page was mapped.
+const PRESENT: u64 = PageFaultErrorCode::PROTECTION_VIOLATION.bits();
 /// An instruction fetch at CPL 3.
-const FETCH: u64 = 0x14;
+const FETCH: u64 = PageFaultErrorCode::USER_MODE.union(PageFaultErrorCode::INSTRUCTION_FETCH).bits();
 /// Where old programs jump to for some system calls.
 const VSYSCALL: std::ops::Range<u64> = 0xffff_ffff_ff60_0000..0xffff_ffff_ff60_1000;
 
@@ -219,8 +220,6 @@ impl Machine {
     /// What a signal of the CPU means. Programs send them too: then they mean nothing.
     fn signal(&mut self, signal: i32) -> io::Result<Option<Exit>> {
         const ALIGNMENT_CHECK: u64 = 1 << 18;
-        /// A general-protection fault.
-        const SI_KERNEL: i32 = 0x80;
         /// The page is there, and its rights forbid it.
         const SEGV_ACCERR: i32 = 2;
         let (code, address) = self.tracee()?.signal()?;
@@ -230,10 +229,10 @@ impl Machine {
         if signal == libc::SIGSEGV && VSYSCALL.contains(&self.registers.rip) {
             return Ok(Some(self.system_call()));
         }
-        if (signal, code) == (libc::SIGSEGV, SI_KERNEL) && self.answer_cpuid() {
+        if (signal, code) == (libc::SIGSEGV, fault::SI_KERNEL) && self.answer_cpuid() {
             return Ok(None);
         }
-        if (signal, code) == (libc::SIGSEGV, SI_KERNEL)
+        if (signal, code) == (libc::SIGSEGV, fault::SI_KERNEL)
             && let Some(port) = self.port()
         {
             if port.exit == Exit::Hypercall {

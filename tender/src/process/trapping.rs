@@ -5,6 +5,7 @@
 //! where exits are dear. Between threads that both have it there is nothing to set.
 
 use super::child::ARCH_SET_CPUID;
+use super::fault::SI_KERNEL;
 use std::cell::Cell;
 use std::ffi::c_void;
 use std::mem::MaybeUninit;
@@ -62,8 +63,6 @@ fn set(goes_on: bool) {
 }
 
 extern "C" fn on_segv(signal: libc::c_int, information: *mut libc::siginfo_t, context: *mut c_void) {
-    /// Of a general-protection fault.
-    const SI_KERNEL: i32 = 0x80;
     const CPUID: [u8; 2] = [0x0f, 0xa2];
     // SAFETY: the kernel gives a handler both structures. A general-protection fault tells that the instruction
     // could be fetched: so its first two bytes can be read, where it is not a single one at the end of a page.

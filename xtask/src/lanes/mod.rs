@@ -187,10 +187,7 @@ fn lock(file: &Path) -> Result<File> {
 fn staged(directory: &Path) -> Result<PathBuf> {
     static STAGED: Once = Once::new();
     let stage = directory.join("stage");
-    if !STAGED.is_completed() {
-        stage::vm_tests(&stage)?;
-        STAGED.call_once(|| {});
-    }
+    stage::once(&STAGED, || stage::vm_tests(&stage))?;
     Ok(stage)
 }
 

@@ -10,6 +10,9 @@ pub(super) fn experiment(programs: &Programs, quick: bool) -> Experiment<'_> {
     let (turns, count) = if quick { (3, 1000) } else { (31, 5000) };
     let mut calls = Experiment::new("call", turns);
 
+    let indirection = calls.subject("call and return", Unit::Nanoseconds, || {
+        printed_number(programs.in_process("indirection", 10_000_000))
+    });
     for &backend in &programs.backends {
         let empty = calls.subject("empty hypercall", Unit::Nanoseconds, move || {
             printed_number(programs.in_guest(backend, &[], "call", count))
@@ -25,9 +28,6 @@ pub(super) fn experiment(programs: &Programs, quick: bool) -> Experiment<'_> {
         if backend == Backend::Process {
             calls.row(backend, "empty hypercall", empty, Measure::Value, Goal::AtMost(12_000.0));
         }
-        let indirection = calls.subject("call and return", Unit::Nanoseconds, || {
-            printed_number(programs.in_process("indirection", 10_000_000))
-        });
         calls.row(backend, "entry page's call and return", indirection, Measure::RatioTo(bare), Goal::None);
     }
     calls

@@ -149,41 +149,22 @@ fn idle_memory(programs: &Programs, quick: bool) -> Experiment<'_> {
 fn many_live(programs: &Programs, quick: bool) -> Experiment<'_> {
     let (turns, many) = if quick { (1, 50) } else { (5, 1000) };
     let mut live = Experiment::new("many-live", turns);
-    let one = live.subject("1 instance", Unit::Nanoseconds, move || {
-        printed_number(programs.call(Backend::Kvm, "live", &[64, 1]))
-    });
-    let hundred = live.subject("100 instances", Unit::Nanoseconds, move || {
-        printed_number(programs.call(Backend::Kvm, "live", &[64, many / 10]))
-    });
-    let thousand = live.subject("1,000 instances", Unit::Nanoseconds, move || {
-        printed_number(programs.call(Backend::Kvm, "live", &[64, many]))
-    });
-    live.row(
-        Backend::Kvm,
-        "call while 100 instances live",
-        hundred,
-        Measure::RatioTo(one),
-        Goal::AtMost(1.15),
-    );
-    live.row(
-        Backend::Kvm,
-        "call while 1,000 instances live",
-        thousand,
-        Measure::RatioTo(one),
-        Goal::AtMost(1.15),
-    );
-    let new = live.subject("new, 1 instance", Unit::Nanoseconds, move || {
-        printed_number(programs.call(Backend::Kvm, "more", &[64, 1]))
-    });
-    let more = live.subject("new, 1,000 instances", Unit::Nanoseconds, move || {
-        printed_number(programs.call(Backend::Kvm, "more", &[64, many]))
-    });
-    live.row(
-        Backend::Kvm,
-        "new instance and first call, 1,000 live",
-        more,
-        Measure::RatioTo(new),
-        Goal::AtMost(1.5),
-    );
+    let mut subject = |name, what, count| {
+        live.subject(name, Unit::Nanoseconds, move || {
+            printed_number(programs.call(Backend::Kvm, what, &[64, count]))
+        })
+    };
+    let one = subject("1 instance", "live", 1);
+    let hundred = subject("100 instances", "live", many / 10);
+    let thousand = subject("1,000 instances", "live", many);
+    let new = subject("new, 1 instance", "more", 1);
+    let more = subject("new, 1,000 instances", "more", many);
+    for (what, with_many, with_one, goal) in [
+        ("call while 100 instances live", hundred, one, 1.15),
+        ("call while 1,000 instances live", thousand, one, 1.15),
+        ("new instance and first call, 1,000 live", more, new, 1.5),
+    ] {
+        live.row(Backend::Kvm, what, with_many, Measure::RatioTo(with_one), Goal::AtMost(goal));
+    }
     live
 }
