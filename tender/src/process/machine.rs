@@ -1,6 +1,7 @@
 //! One child that runs one guest.
 
 use super::child::{self, refused};
+use super::place::{self, Place};
 use super::reserve::Reserve;
 use super::space::{self, Run};
 use super::tracee::{Stop, Tracee, UserRegisters, user_segments};
@@ -67,6 +68,7 @@ pub(crate) struct Machine {
 struct Child {
     tracee: Tracee,
     thread: ThreadId,
+    place: Place,
     written: Written,
 }
 
@@ -129,7 +131,9 @@ impl Machine {
             self.child = None;
             trapping::in_this_thread();
             let tracee = child::make(&self.memory, &self.runs, self.features.xcr0)?;
-            self.child = Some(Child { tracee, thread: std::thread::current().id(), written: Written::All });
+            let place = Place::of(tracee.process());
+            let thread = std::thread::current().id();
+            self.child = Some(Child { tracee, thread, place, written: Written::All });
             self.set = true;
         }
         Ok(())
@@ -358,13 +362,21 @@ impl Machine {
         Exit::Fault { vector: exception.vector }
     }
 
-    fn go_on(&mut self) -> io::Result<()> {
+    /// Lets the guest go on until the child stops.
+    fn turn(&mut self) -> io::Result<Stop> {
         let (set, registers) = (std::mem::take(&mut self.set), self.registers);
-        let tracee = self.tracee()?;
+        let Child { tracee, place, .. } = self.child.as_mut().ok_or_else(no_child)?;
         if set {
             tracee.set_registers(&registers)?;
         }
-        tracee.run_guest()
+        place.begin();
+        tracee.run_guest()?;
+        let stop = tracee.wait()?;
+        match stop {
+            Stop::Interrupted => place::let_go(),
+            _ => place.end(),
+        }
+        Ok(stop)
     }
 
     /// Writes entries into the tables, and gives the child the rights that they now say.
@@ -410,8 +422,7 @@ impl machine::Machine for Machine {
             return Exit::Kicked;
         }
         loop {
-            let stop = self.go_on().and_then(|()| self.tracee()?.wait());
-            let exit = stop.and_then(|stop| self.reason(stop));
+            let exit = self.turn().and_then(|stop| self.reason(stop));
             let exit = exit.and_then(|exit| if exit.is_some() { Ok(exit) } else { self.late_kick() });
             match exit {
                 Ok(None) => {}
@@ -496,6 +507,8 @@ impl machine::Machine for Machine {
     }
 
     fn aim(&mut self) -> Aim {
+        // A child that is made here may run where this thread may.
+        place::let_go();
         self.failed = None;
         if let Err(error) = self.make_child() {
             let reason = error.source.raw_os_error().unwrap_or_default();
@@ -507,6 +520,10 @@ impl machine::Machine for Machine {
 
     fn stays_on_its_thread(&self) -> bool {
         true
+    }
+
+    fn lend_thread(&mut self) {
+        place::let_go();
     }
 
     fn save(&self) -> Result<Option<Saved>, MachineError> {

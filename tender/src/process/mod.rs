@@ -9,6 +9,7 @@
 //! | `foothold` | the one page in it that is not the guest's |
 //! | `space` | what of the guest's memory lies where, by its page tables |
 //! | `reserve` | memory that the guest is given in huge pages when it reaches for it |
+//! | `place` | on which CPU it runs, and who traces it |
 //! | `tracee` | the requests of ptrace(2), and system calls made in the child |
 //! | `ports` | which port an instruction uses |
 //! | `cpuid` | what `cpuid` answers where it traps |
@@ -22,6 +23,7 @@ mod fault;
 mod foothold;
 mod host;
 mod machine;
+mod place;
 mod ports;
 mod reserve;
 mod space;
@@ -33,6 +35,7 @@ mod watch;
 pub(crate) use child::ARCH_SET_CPUID;
 pub use host::Host;
 pub(crate) use machine::Machine;
+pub(crate) use place::let_go;
 pub(crate) use tracee::interrupt;
 pub use trapping::let_cpuid_trap;
 #[cfg(feature = "confine")]
