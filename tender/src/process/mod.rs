@@ -5,6 +5,8 @@
 //! |---|---|
 //! | `host` | what a process needs once: the CPUID table |
 //! | `machine` | one child that runs one guest |
+//! | `exits` | from a stop of the child to what the guest has come out for |
+//! | `registers` | the child's registers, and a vCPU's |
 //! | `child` | how it is made, and what it gives up before the guest's first instruction |
 //! | `foothold` | the one page in it that is not the guest's |
 //! | `space` | what of the guest's memory lies where, by its page tables |
@@ -19,12 +21,14 @@
 
 mod child;
 mod cpuid;
+mod exits;
 mod fault;
 mod foothold;
 mod host;
 mod machine;
 mod place;
 mod ports;
+mod registers;
 mod reserve;
 mod space;
 mod tracee;

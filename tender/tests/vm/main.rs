@@ -28,6 +28,7 @@ mod invoke;
 mod libos;
 mod many;
 mod old_kernels;
+mod place;
 mod pool;
 mod process;
 mod readme;

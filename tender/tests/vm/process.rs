@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// `coracle run` of a guest in a process.
-fn tender(image: PathBuf) -> Command {
+pub(crate) fn tender(image: PathBuf) -> Command {
     let mut command = run::<&str>(&["--backend", "process"], image, &[]);
     command.stdin(Stdio::null()).stderr(Stdio::null());
     command
@@ -29,7 +29,7 @@ fn children(process: u32) -> Vec<u32> {
 }
 
 /// The child of a tender, once it has one.
-fn child_of(tender: u32) -> u32 {
+pub(crate) fn child_of(tender: u32) -> u32 {
     let begin = Instant::now();
     loop {
         if let [child] = children(tender)[..] {
