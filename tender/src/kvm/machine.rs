@@ -55,6 +55,9 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
+    /// The descriptors that it takes: the VM's and the vCPU's.
+    pub(crate) const DESCRIPTORS: u64 = 2;
+
     /// Makes a VM of `memory`, which holds all that the guest needs, and a vCPU ready to start.
     ///
     /// # Errors

@@ -146,6 +146,15 @@ impl Host {
         }
     }
 
+    /// The most descriptors that an instance takes for longer than a moment.
+    #[must_use]
+    pub fn descriptors_per_instance(&self) -> u64 {
+        match self {
+            Host::Kvm(_) => kvm::Machine::DESCRIPTORS,
+            Host::Process(_) => process::Machine::DESCRIPTORS,
+        }
+    }
+
     /// Memory of `size` bytes, a multiple of 2 MiB, that a machine can be made of.
     pub(crate) fn memory(&self, size: u64) -> Result<Memory, MemoryError> {
         match self {

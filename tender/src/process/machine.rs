@@ -71,6 +71,9 @@ struct Child {
 }
 
 impl Machine {
+    /// The descriptors that it takes: its memory's file, and two by which the child's pages are watched.
+    pub(crate) const DESCRIPTORS: u64 = 3;
+
     /// Makes a child with `memory`, which holds all that the guest needs, ready to start.
     ///
     /// # Errors
