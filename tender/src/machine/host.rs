@@ -163,6 +163,15 @@ impl Host {
         }
     }
 
+    /// Whether a machine's memory may be a mapping of a file of which every page that is written becomes a copy:
+    /// else it has to be made by [`memory`](Self::memory).
+    pub(crate) fn maps_privately(&self) -> bool {
+        match self {
+            Host::Kvm(_) => true,
+            Host::Process(_) => false,
+        }
+    }
+
     /// The CPUID table that guests see, as a snapshot keeps it.
     pub(crate) fn cpuid_entries(&self) -> Vec<Cpuid> {
         let entry = |entry: &kvm_cpuid_entry2| Cpuid {

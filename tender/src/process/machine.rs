@@ -11,8 +11,7 @@ use crate::cpu::descriptors::USER_CODE;
 use crate::cpu::entry;
 use crate::cpu::saved::{Saved, Segments, general_registers};
 use crate::guest::Guest;
-use crate::kvm::KvmStatistics;
-use crate::machine::{self, Aim, Dead, Exit, MachineError, Start, Tables, Target};
+use crate::machine::{self, Aim, Counters, Dead, Exit, MachineError, Start, Tables, Target};
 use crate::memory::{Memory, OutOfMemory};
 use crate::paging::{Edit, EntryMemory, from_bits, walk};
 use crate::registers::Registers;
@@ -126,7 +125,7 @@ impl Machine {
     }
 
     /// Makes the child, where this thread has none: the memory stays.
-    pub(crate) fn make_child(&mut self) -> Result<(), MachineError> {
+    fn make_child(&mut self) -> Result<(), MachineError> {
         if self.own_child().is_none() {
             // The other one is gone before.
             self.child = None;
@@ -145,11 +144,6 @@ impl Machine {
 
     fn tracee(&mut self) -> io::Result<&mut Tracee> {
         self.child.as_mut().map(|child| &mut child.tracee).ok_or_else(no_child)
-    }
-
-    /// Ends the child.
-    pub(crate) fn end(&mut self) {
-        self.child = None;
     }
 
     /// Why the child stopped, and its registers if the guest is not to go on at once.
@@ -405,6 +399,14 @@ impl Machine {
 }
 
 impl machine::Machine for Machine {
+    fn get_ready(&mut self) -> Result<(), MachineError> {
+        self.make_child()
+    }
+
+    fn end(&mut self) {
+        self.child = None;
+    }
+
     fn run(&mut self) -> Exit {
         if let Some(dead) = self.failed {
             return Exit::Dead(dead);
@@ -588,7 +590,7 @@ impl machine::Machine for Machine {
         None
     }
 
-    fn statistics(&self) -> io::Result<KvmStatistics> {
+    fn counters(&self) -> io::Result<Counters> {
         Err(io::ErrorKind::Unsupported.into())
     }
 }

@@ -32,9 +32,9 @@ pub enum ServeError {
     /// The settings make no sense.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// There is no KVM.
+    /// Nothing runs guests here.
     #[error(transparent)]
-    Kvm(#[from] HostError),
+    Host(#[from] HostError),
     /// The process could not be confined.
     #[error(transparent)]
     Confine(#[from] ConfineError),

@@ -91,7 +91,9 @@ fn more_instances_than_there_are_descriptors_for_are_refused_with_the_way_out() 
     let serve = |limit: u64| {
         let mut command = Command::new(coracle());
         let program = guest("serve_http");
-        command.args(["serve", "--listen", "127.0.0.1:0", "--instances", &instances.to_string()]).arg(program);
+        command
+            .args(["serve", "--listen", "127.0.0.1:0", "--instances", &instances.to_string()])
+            .arg(program);
         // SAFETY: between fork and exec this only changes a limit.
         unsafe { command.pre_exec(move || limit_descriptors(limit)) };
         command
