@@ -2,10 +2,12 @@
 //! the tests come last, so that a log ends with their results.
 
 use crate::guests;
+use crate::here::Backend;
 use crate::lanes::Lane;
+use crate::not_run::shout;
 use crate::shell::{Result, cargo};
 use crate::test::Report;
-use crate::{bench, kvm, licences};
+use crate::{bench, licences};
 use std::ffi::OsString;
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -99,13 +101,11 @@ fn installed(program: &str) -> bool {
     status.is_ok_and(|status| status.success())
 }
 
-/// Shows that the bench still works. Its numbers mean little on a shared machine, and fail nothing.
+/// Shows that the bench still works, where there is no KVM with processes alone. Its numbers mean little on a shared
+/// machine, and fail nothing.
 fn short_bench() -> Result {
-    match kvm::missing() {
-        Some(reason) => {
-            eprintln!("NOT RUN: {reason}");
-            Ok(())
-        }
-        None => bench::bench(&bench::Arguments::quick()),
+    if let Some(reason) = Backend::Kvm.missing() {
+        shout(&[format!("NOT RUN: rows of VMs: {reason}")]);
     }
+    bench::bench(&bench::Arguments::quick())
 }

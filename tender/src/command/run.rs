@@ -119,7 +119,7 @@ impl Run {
             say_with(patience, format_args!("coracle: {name}: {words}\n"));
         }
         let status = report.map(|report| report.status()).or(end.status()).unwrap_or(exit::TENDER);
-        instance.end_process();
+        instance.end_machine();
         // What is left to give back to the host goes with the process, which is quicker.
         std::process::exit(status.into());
     }

@@ -2,7 +2,7 @@
 
 use clap::ValueEnum;
 use coracle_tender::instance::Statistics;
-use std::collections::BTreeMap;
+use coracle_tender::machine::Counters;
 use std::fmt::{self, Write};
 
 /// How statistics are shown.
@@ -25,8 +25,8 @@ pub(super) fn text(statistics: &Statistics, format: Format) -> String {
     }
 }
 
-/// What KVM counts of a vCPU that says where time goes, with words for it.
-const KVM_COUNTERS: &[(&str, &str)] = &[
+/// What hosts count that says where time goes, with words for it. The names are KVM's.
+const HOST_COUNTERS: &[(&str, &str)] = &[
     ("exits", "all exits, those to the tender included"),
     ("pf_taken", "page faults taken"),
     ("pf_fixed", "page faults fixed in shadow or nested tables"),
@@ -52,17 +52,18 @@ fn table(statistics: &Statistics) -> Result<String, fmt::Error> {
     let count: u64 = exits.iter().map(|(_, exit)| exit.count).sum();
     let total: u64 = exits.iter().map(|(_, exit)| exit.total_ns).sum();
     writeln!(text, "{:<20} {count:>10} {:>12}   of {}", "in all", time(total), time(statistics.run_ns))?;
-    match &statistics.kvm {
-        Some(kvm) => kvm_table(&mut text, &kvm.vcpu)?,
-        None => writeln!(text, "\nThis kernel's KVM does not say what it counts (Linux 5.14 and newer do).")?,
+    match &statistics.host {
+        Some(counters) => host_table(&mut text, counters)?,
+        None => writeln!(text, "\nThe host does not say what it counts (KVM of Linux 5.14 and newer does).")?,
     }
     Ok(text)
 }
 
-fn kvm_table(text: &mut String, counters: &BTreeMap<String, u64>) -> fmt::Result {
-    writeln!(text, "\n{:<20} {:>10}", "kvm itself", "count")?;
-    for (name, words) in KVM_COUNTERS {
-        if let Some(count) = counters.get(*name).filter(|count| **count > 0) {
+fn host_table(text: &mut String, counters: &Counters) -> fmt::Result {
+    writeln!(text, "\n{:<20} {:>10}", "host itself", "count")?;
+    for (name, words) in HOST_COUNTERS {
+        let count = counters.values().find_map(|counters| counters.get(*name));
+        if let Some(count) = count.filter(|count| **count > 0) {
             writeln!(text, "{name:<20} {count:>10}   {words}")?;
         }
     }

@@ -112,10 +112,9 @@ impl Instance {
         &self.places
     }
 
-    /// Ends the process that runs it, where one does, and leaves nothing of that behind: for a tender that
-    /// exits without dropping this.
-    pub fn end_process(&mut self) {
-        self.machine.end_process();
+    /// Ends what runs it, so that nothing of that outlives the tender: for one that exits without dropping this.
+    pub fn end_machine(&mut self) {
+        self.machine.end();
     }
 
     /// Its memory, through its own page tables.
@@ -140,7 +139,7 @@ impl Instance {
     pub fn statistics(&self) -> Option<Statistics> {
         let mut statistics = self.statistics.clone()?;
         statistics.find_medians();
-        statistics.kvm = self.machine.statistics().ok();
+        statistics.host = self.machine.counters().ok();
         Some(statistics)
     }
 }

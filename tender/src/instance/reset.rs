@@ -1,9 +1,8 @@
 //! Makes an instance what its snapshot is, at a cost that depends on what its run has changed.
 //!
-//! What the guest wrote is in KVM's log of dirty pages, what the tender wrote in
-//! [`Written`](crate::memory::Written). Both are copied back, but for page tables: those that were changed
-//! the stub changes back, before the guest's next instruction, since a KVM that shadows them would not see
-//! the tender do so.
+//! What the guest wrote the machine tells, what the tender wrote [`Written`](crate::memory::Written). Both are
+//! copied back, but for page tables: those that were changed the machine changes back, before the guest's next
+//! instruction.
 //!
 //! A page that was written stays writable and listed, costs no fault in later runs, and is copied back
 //! after each. Every so often pages are found that no longer change: they are watched anew.
@@ -35,8 +34,8 @@ pub enum Unclean {
     /// It was made from an image.
     #[error("it was booted, and there is no snapshot to go back to")]
     NoSnapshot,
-    /// KVM did not tell what was written.
-    #[error("KVM does not tell which pages were written: {0}")]
+    /// The host did not tell what was written.
+    #[error("the host does not tell which pages were written: {0}")]
     Log(io::Error),
     /// The snapshot could not be read.
     #[error("cannot read the snapshot: {0}")]

@@ -3,7 +3,7 @@
 use super::reset::Cleaner;
 use super::{Instance, Origin};
 use crate::calls::{AtReady, Clock, Edited, Events, Failures, Random, State};
-use crate::machine::{AnyMachine, Host};
+use crate::machine::AnyMachine;
 use crate::memory::{Advice, Memory};
 use crate::paging::Pool;
 use crate::snapshot::{ResumeError, Snapshot};
@@ -51,8 +51,8 @@ impl Instance {
 /// Memory of its own with what the snapshot has.
 fn memory(snapshot: &Snapshot) -> Result<Memory, ResumeError> {
     let base = &snapshot.base;
-    if let Host::Process(_) = *snapshot.host {
-        let memory = Memory::shared(base.size())?.reused();
+    if !snapshot.host.maps_privately() {
+        let memory = snapshot.host.memory(base.size())?.reused();
         snapshot.fill(&memory).map_err(ResumeError::Map)?;
         memory.written().into_iter().for_each(|written| written.take().for_each(drop));
         return Ok(memory);

@@ -1,6 +1,6 @@
 //! What is counted on the way.
 
-use crate::kvm::KvmStatistics;
+use crate::machine::Counters;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -76,8 +76,8 @@ pub struct Statistics {
     pub exits: BTreeMap<&'static str, ExitStatistics>,
     /// Nanoseconds from the first instruction to the end.
     pub run_ns: u64,
-    /// What KVM counted by itself, where this kernel does.
-    pub kvm: Option<KvmStatistics>,
+    /// What the host counted by itself, where it does.
+    pub host: Option<Counters>,
 }
 
 impl Statistics {

@@ -1,8 +1,7 @@
 //! What a process needs once.
 
 use crate::cpu::cpuid::{self, Features};
-use crate::machine::HostError;
-use coracle_hypercall::memory::{LARGE_PAGE, PAGE};
+use crate::machine::{HostError, MOST_MEMORY};
 use kvm_bindings::CpuId;
 use kvm_ioctls::{Kvm, VmFd};
 use std::io;
@@ -75,12 +74,9 @@ impl Host {
     }
 }
 
-/// The bytes of the largest slot of memory (KVM_MEM_MAX_NR_PAGES of Linux), in whole large pages.
-pub(crate) const LARGEST_SLOT: u64 = ((1 << 31) - 1) * PAGE / LARGE_PAGE * LARGE_PAGE;
-
 /// What one slot holds and physical addresses of so many bits reach.
 fn most_memory(physical_bits: u32) -> u64 {
-    1_u64.checked_shl(physical_bits).unwrap_or(u64::MAX).min(LARGEST_SLOT)
+    1_u64.checked_shl(physical_bits).unwrap_or(u64::MAX).min(MOST_MEMORY)
 }
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
 //! One VM with one vCPU.
 
 use super::dirty;
-use super::{Host, KvmStatistics};
+use super::{Host, counters};
 use crate::cpu::cpuid::Features;
 use crate::cpu::saved::{Saved, Segments, general_registers, system_registers};
 use crate::cpu::{FAULT_PORT, HYPERCALL_PORT, entry, state, stub};
 use crate::layout::{EDIT_LIST, FAULT_STACK_TOP, STUB};
-use crate::machine::{self, Aim, Dead, Exit, MachineError, Start, Tables, Target, Undisturbed};
+use crate::machine::{self, Aim, Counters, Dead, Exit, MachineError, Start, Tables, Target, Undisturbed};
 use crate::memory::{Memory, OutOfMemory};
 use crate::paging::Edit;
 use crate::registers::Registers;
@@ -55,6 +55,9 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
+    /// The descriptors that it takes: the VM's and the vCPU's.
+    pub(crate) const DESCRIPTORS: u64 = 2;
+
     /// Makes a VM of `memory`, which holds all that the guest needs, and a vCPU ready to start.
     ///
     /// # Errors
@@ -159,6 +162,14 @@ impl Machine {
 }
 
 impl machine::Machine for Machine {
+    /// Any thread can run a VM.
+    fn get_ready(&mut self) -> Result<(), MachineError> {
+        Ok(())
+    }
+
+    /// A VM goes with the tender's process.
+    fn end(&mut self) {}
+
     fn run(&mut self) -> Exit {
         let found = self.vcpu.run();
         let exit = match found {
@@ -339,8 +350,8 @@ impl machine::Machine for Machine {
     }
 
     /// KVM counts since Linux 5.14.
-    fn statistics(&self) -> io::Result<KvmStatistics> {
-        KvmStatistics::read(&self.vm, &self.vcpu)
+    fn counters(&self) -> io::Result<Counters> {
+        counters::read(&self.vm, &self.vcpu)
     }
 }
 

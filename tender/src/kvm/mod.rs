@@ -5,14 +5,12 @@
 //! | `host` | what a process needs once: the handle and the CPUID table |
 //! | `machine` | one VM with one vCPU |
 //! | `dirty` | which pages the guest has written |
-//! | `statistics` | what KVM counted by itself |
+//! | `counters` | what KVM counted by itself |
 
+mod counters;
 mod dirty;
 mod host;
 mod machine;
-mod statistics;
 
 pub use host::Host;
-pub(crate) use host::LARGEST_SLOT;
 pub(crate) use machine::Machine;
-pub use statistics::KvmStatistics;

@@ -1,9 +1,9 @@
 //! One of the machines that there are. Which one is decided once for each call by a match, so that nothing
 //! above needs to be generic, and nothing is called through a pointer.
 
-use super::{Aim, Dead, Exit, Host, Machine, MachineError, Start, Tables};
+use super::{Aim, Counters, Dead, Exit, Host, Machine, MachineError, Start, Tables};
 use crate::cpu::saved::Saved;
-use crate::kvm::{self, KvmStatistics};
+use crate::kvm;
 use crate::memory::{Memory, OutOfMemory};
 use crate::paging::Edit;
 use crate::process;
@@ -50,25 +50,6 @@ impl AnyMachine {
             }
         }
     }
-
-    /// Makes what only the thread that runs the guest can make.
-    ///
-    /// # Errors
-    /// When the host refuses.
-    pub(crate) fn get_ready(&mut self) -> Result<(), MachineError> {
-        match self {
-            AnyMachine::Kvm(_) => Ok(()),
-            AnyMachine::Process(machine) => machine.make_child(),
-        }
-    }
-
-    /// Ends the process that runs the guest, where one does.
-    pub(crate) fn end_process(&mut self) {
-        match self {
-            AnyMachine::Kvm(_) => {}
-            AnyMachine::Process(machine) => machine.end(),
-        }
-    }
 }
 
 /// Hands a call to the machine that there is.
@@ -82,6 +63,14 @@ macro_rules! either {
 }
 
 impl Machine for AnyMachine {
+    fn get_ready(&mut self) -> Result<(), MachineError> {
+        either!(self, machine => machine.get_ready())
+    }
+
+    fn end(&mut self) {
+        either!(self, machine => machine.end());
+    }
+
     fn run(&mut self) -> Exit {
         either!(self, machine => machine.run())
     }
@@ -166,7 +155,7 @@ impl Machine for AnyMachine {
         either!(self, machine => machine.tsc_khz())
     }
 
-    fn statistics(&self) -> io::Result<KvmStatistics> {
-        either!(self, machine => machine.statistics())
+    fn counters(&self) -> io::Result<Counters> {
+        either!(self, machine => machine.counters())
     }
 }

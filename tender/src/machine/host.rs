@@ -146,11 +146,29 @@ impl Host {
         }
     }
 
+    /// The most descriptors that an instance takes for longer than a moment.
+    #[must_use]
+    pub fn descriptors_per_instance(&self) -> u64 {
+        match self {
+            Host::Kvm(_) => kvm::Machine::DESCRIPTORS,
+            Host::Process(_) => process::Machine::DESCRIPTORS,
+        }
+    }
+
     /// Memory of `size` bytes, a multiple of 2 MiB, that a machine can be made of.
     pub(crate) fn memory(&self, size: u64) -> Result<Memory, MemoryError> {
         match self {
             Host::Kvm(_) => Memory::new(size),
             Host::Process(_) => Memory::shared(size),
+        }
+    }
+
+    /// Whether a machine's memory may be a mapping of a file of which every page that is written becomes a copy:
+    /// else it has to be made by [`memory`](Self::memory).
+    pub(crate) fn maps_privately(&self) -> bool {
+        match self {
+            Host::Kvm(_) => true,
+            Host::Process(_) => false,
         }
     }
 

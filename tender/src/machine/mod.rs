@@ -34,15 +34,25 @@ pub use kick::{Kicker, Reachable, kick_signal};
 pub(crate) use signals::Undisturbed;
 
 use crate::cpu::saved::Saved;
-use crate::kvm::KvmStatistics;
 use crate::memory::{Memory, OutOfMemory};
 use crate::paging::Edit;
 use crate::registers::Registers;
 use crate::report::Fault;
+use coracle_hypercall::memory::{LARGE_PAGE, PAGE};
+use std::collections::BTreeMap;
 use std::io;
 
 /// A guest that is run by one thread at a time. What is said of registers holds while it does not run.
 pub(crate) trait Machine {
+    /// Makes what only the thread that runs the guest can make, which else is made when it first does.
+    ///
+    /// # Errors
+    /// When the host refuses.
+    fn get_ready(&mut self) -> Result<(), MachineError>;
+
+    /// Ends what else would outlive the tender by a moment. The guest does not run again.
+    fn end(&mut self);
+
     /// Runs the guest until it comes back.
     fn run(&mut self) -> Exit;
 
@@ -144,8 +154,15 @@ pub(crate) trait Machine {
     ///
     /// # Errors
     /// When it does not count.
-    fn statistics(&self) -> io::Result<KvmStatistics>;
+    fn counters(&self) -> io::Result<Counters>;
 }
+
+/// What the host counts by itself: by what it belongs to, then by name.
+pub type Counters = BTreeMap<&'static str, BTreeMap<String, u64>>;
+
+/// The most memory, in bytes, that any machine has, so that what runs in one runs in all: as much as KVM has in
+/// one slot (KVM_MEM_MAX_NR_PAGES of Linux), in whole large pages.
+pub(crate) const MOST_MEMORY: u64 = ((1 << 31) - 1) * PAGE / LARGE_PAGE * LARGE_PAGE;
 
 /// Why a machine could not be made, or not be asked for something.
 #[derive(Debug, thiserror::Error)]

@@ -3,7 +3,7 @@
 use coracle_hypercall::memory::PAGE;
 use std::cell::Cell;
 
-/// One bit for each page: KVM's log lists what the guest writes, and this what the tender does.
+/// One bit for each page: the machine tells what the guest writes, and this what the tender does.
 #[derive(Debug)]
 pub(crate) struct Written {
     bits: Box<[Cell<u64>]>,

@@ -99,7 +99,7 @@ pub enum HostFailure {
     /// The pool was dropped while the call waited.
     #[error("the pool is gone")]
     Gone,
-    /// This is a child that the process with the pool has forked: KVM lets the parent alone run its VMs.
+    /// This is a child that the process with the pool has forked: the parent alone can run its machines.
     #[error("the pool belongs to the process that has forked this one")]
     Forked,
     /// The log, the source or the sink that the caller has given has panicked.

@@ -79,12 +79,16 @@
 //!
 //! | for each | it takes | limit |
 //! |---|---|---|
-//! | instance | 2 descriptors | `ulimit -n` |
+//! | instance | in a VM 2 descriptors, in a process 3 ([`Host::descriptors_per_instance`]) | `ulimit -n` |
+//! | | in a process, that process | `ulimit -u`, which counts all of the user's; the cgroup's `pids.max` |
+//! | | in a process, a file in memory as large as what calls have used | the cgroup's `memory.max` |
 //! | | one mapping for its memory, and some more | `sysctl vm.max_map_count` |
 //! | | address space of the guest's memory; memory for what calls have changed | `ulimit -v` |
 //! | | a thread of the kernel's, on some KVMs | `ulimit -u`, the cgroup's `pids.max` |
 //! | thread that calls | one POSIX timer | `ulimit -i` |
 //! | pool | its threads, with stacks of 1 MiB that are backed when used | `ulimit -u` |
+//!
+//! [`Host::descriptors_per_instance`]: crate::machine::Host::descriptors_per_instance
 //!
 //! Memory is never locked (`ulimit -l`). An instance that crashed is given back in the background: up to 16
 //! such may be there beyond [`max`](Builder::max).

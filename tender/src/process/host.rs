@@ -2,8 +2,7 @@
 
 use super::child;
 use crate::cpu::cpuid::{self, CpuError, Features};
-use crate::kvm::LARGEST_SLOT;
-use crate::machine::HostError;
+use crate::machine::{HostError, MOST_MEMORY};
 use kvm_bindings::CpuId;
 use std::sync::Arc;
 
@@ -51,10 +50,10 @@ impl Host {
         unsafe { libc::syscall(libc::SYS_arch_prctl, child::ARCH_SET_CPUID, SHOWN) == 0 }
     }
 
-    /// The most memory, in bytes, that a guest can have: as much as in a VM.
+    /// The most memory, in bytes, that a guest can have.
     #[must_use]
     pub fn most_memory(&self) -> u64 {
-        LARGEST_SLOT
+        MOST_MEMORY
     }
 
     /// What of the CPU the guest can use.

@@ -11,8 +11,7 @@ use super::{Host, fault, trapping};
 use crate::cpu::cpuid::Features;
 use crate::cpu::entry;
 use crate::cpu::saved::{Saved, Segments};
-use crate::kvm::KvmStatistics;
-use crate::machine::{self, Aim, Dead, Exit, MachineError, Start, Tables, Target};
+use crate::machine::{self, Aim, Counters, Dead, Exit, MachineError, Start, Tables, Target};
 use crate::memory::{Memory, OutOfMemory};
 use crate::paging::{Edit, EntryMemory, from_bits, walk};
 use crate::registers::Registers;
@@ -65,6 +64,9 @@ struct Child {
 }
 
 impl Machine {
+    /// The descriptors that it takes: its memory's file, and two by which the child's pages are watched.
+    pub(crate) const DESCRIPTORS: u64 = 3;
+
     /// Makes a child with `memory`, which holds all that the guest needs, ready to start.
     ///
     /// # Errors
@@ -117,7 +119,7 @@ impl Machine {
     }
 
     /// Makes the child, where this thread has none: the memory stays.
-    pub(crate) fn make_child(&mut self) -> Result<(), MachineError> {
+    fn make_child(&mut self) -> Result<(), MachineError> {
         if self.own_child().is_none() {
             // The other one is gone before.
             self.child = None;
@@ -138,11 +140,6 @@ impl Machine {
 
     pub(super) fn tracee(&mut self) -> io::Result<&mut Tracee> {
         self.child.as_mut().map(|child| &mut child.tracee).ok_or_else(no_child)
-    }
-
-    /// Ends the child.
-    pub(crate) fn end(&mut self) {
-        self.child = None;
     }
 
     /// Whether a kick was put off, or taken for another stop, before the one with which the guest could go on.
@@ -220,6 +217,14 @@ impl Machine {
 }
 
 impl machine::Machine for Machine {
+    fn get_ready(&mut self) -> Result<(), MachineError> {
+        self.make_child()
+    }
+
+    fn end(&mut self) {
+        self.child = None;
+    }
+
     fn run(&mut self) -> Exit {
         if let Some(dead) = self.failed {
             return Exit::Dead(dead);
@@ -383,7 +388,7 @@ impl machine::Machine for Machine {
         None
     }
 
-    fn statistics(&self) -> io::Result<KvmStatistics> {
+    fn counters(&self) -> io::Result<Counters> {
         Err(io::ErrorKind::Unsupported.into())
     }
 }

@@ -32,9 +32,9 @@ pub enum ServeError {
     /// The settings make no sense.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// There is no KVM.
+    /// Nothing runs guests here.
     #[error(transparent)]
-    Kvm(#[from] HostError),
+    Host(#[from] HostError),
     /// The process could not be confined.
     #[error(transparent)]
     Confine(#[from] ConfineError),
@@ -110,12 +110,12 @@ const USUAL: u64 = 10_000;
 /// See [`ServeError`].
 pub fn run(options: Options) -> Result<u8, ServeError> {
     let settings = Settings::new(options)?;
-    let connections = connections(&settings)?;
+    let limit = raise_limit();
     // Addresses first: that one is taken is found out sooner than a program boots, and a confined process takes none.
     let listeners = settings.listen.iter().map(|address| listen(*address)).collect::<Result<Vec<_>, _>>()?;
     let programs = confine(&settings, &listeners)?;
     let log = Log::start(settings.log)?;
-    let served = serve(settings, connections, listeners, programs, &log);
+    let served = serve(settings, limit, listeners, programs, &log);
     log.flush();
     served
 }
@@ -141,13 +141,14 @@ fn say(words: &str) {
 
 fn serve(
     settings: Settings,
-    connections: usize,
+    limit: u64,
     listeners: Vec<TcpListener>,
     programs: Vec<Runnable>,
     log: &Log,
 ) -> Result<u8, ServeError> {
     let confinement = settings.confinement;
     let host = Arc::new(settings.backend.open(say)?);
+    let connections = connections(&settings, limit, host.descriptors_per_instance())?;
     confinement.calls(Duty::Serve, &host)?;
     let metrics = Metrics::new();
     let threads = settings.threads.map_or_else(cpus, usize::from);
@@ -185,15 +186,14 @@ fn serve(
     Ok(u8::from(ended != Ended::Answered))
 }
 
-/// How many connections there may be.
-fn connections(settings: &Settings) -> Result<usize, ServeError> {
-    let limit = raise_limit();
+/// How many connections there may be with so many descriptors, of which an instance takes some.
+fn connections(settings: &Settings, limit: u64, of_instance: u64) -> Result<usize, ServeError> {
     // Beyond those that work there are some that are being given back.
     let of_one = |instances: u32| u64::from(instances) + MOST_UNWANTED as u64;
     let instances: u64 = settings.functions.iter().map(|function| of_one(function.instances)).sum();
     // With --fresh-layout, old instances may still answer when there are new ones.
     let copies = if settings.fresh_layout.is_some() { 2 } else { 1 };
-    let taken = copies * 2 * instances + OTHERS;
+    let taken = copies * of_instance * instances + OTHERS;
     if taken + LEAST > limit {
         return Err(ServeError::Descriptors { instances, needed: taken + LEAST, limit });
     }

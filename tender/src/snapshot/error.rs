@@ -40,7 +40,7 @@ pub enum TakeError {
     /// The CPU has more state than there is room for.
     #[error("the CPU has vector registers that no snapshot has room for")]
     Extended,
-    /// KVM did not tell the vCPU's state.
+    /// The host did not tell the guest's state.
     #[error(transparent)]
     Machine(#[from] MachineError),
     /// The snapshot could not be put into memory.
@@ -150,7 +150,7 @@ pub enum ResumeError {
     /// The snapshot could not be mapped.
     #[error("cannot map the snapshot: {0}")]
     Map(io::Error),
-    /// KVM refused.
+    /// The host refused.
     #[error(transparent)]
     Machine(#[from] MachineError),
 }

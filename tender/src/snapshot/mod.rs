@@ -5,6 +5,7 @@
 //! | `format` | the file's format |
 //! | `take` | runs a program until it is ready and keeps what it is then |
 //! | `write` | puts that into a file |
+//! | `save` | gives that its name when all of it is written |
 //! | `open` | finds it in a file and checks it |
 //! | `inspect` | shows what a file says |
 //! | `embedded` | the image within it |
@@ -20,6 +21,7 @@ mod embedded;
 mod error;
 mod inspect;
 mod open;
+mod save;
 mod take;
 mod write;
 
@@ -41,9 +43,9 @@ use coracle_hypercall::event::EventSources;
 use coracle_hypercall::memory::PAGE;
 use coracle_hypercall::note::{Permissions, Program};
 use format::{Header, Run};
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -120,17 +122,7 @@ impl Snapshot {
     /// # Errors
     /// The host's.
     pub fn save(&self, path: &Path) -> io::Result<()> {
-        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let mut name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
-        name.push(format!(".{}.part", std::process::id()));
-        let part = directory.unwrap_or(Path::new(".")).join(name);
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part)?;
-        let done =
-            self.write_to(&file).and_then(|()| file.sync_all()).and_then(|()| std::fs::rename(&part, path));
-        if done.is_err() {
-            let _ = std::fs::remove_file(&part);
-        }
-        done
+        save::whole(path, |file| self.write_to(file))
     }
 
     /// The same, in memory of this process: it no longer depends on its file, which somebody may cut, and

@@ -1,17 +1,11 @@
-//! The process that runs a guest: what it holds, and that nothing of it is left.
+//! The process that runs a guest: what it holds, and what others do to it.
 
 use crate::child::Running;
-use crate::support::{example, guest, process_host, run};
-use coracle_tender::calls::Console;
-use coracle_tender::image::Image;
-use coracle_tender::instance::{Config, End, Instance};
-use std::ffi::OsString;
+use crate::support::{example, guest, run};
 use std::fs;
 use std::io::Read;
-use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// `coracle run` of a guest in a process.
@@ -40,17 +34,6 @@ pub(crate) fn child_of(tender: u32) -> u32 {
     }
 }
 
-fn is_there(process: u32) -> bool {
-    let status = fs::read_to_string(format!("/proc/{process}/stat"));
-    status.is_ok_and(|status| !status.contains(") Z ") && !status.contains(") X "))
-}
-
-/// A number that is different each time.
-fn random() -> u64 {
-    use std::hash::{BuildHasher, Hasher};
-    std::collections::hash_map::RandomState::new().build_hasher().finish()
-}
-
 #[test]
 fn the_guests_process_holds_nothing_but_the_guests_memory() {
     let mut command = tender(example("release", "cat"));
@@ -72,24 +55,6 @@ fn the_guests_process_holds_nothing_but_the_guests_memory() {
         ["NoNewPrivs:\t1", "Seccomp:\t2", "Seccomp_filters:\t1", &format!("TracerPid:\t{}", running.id())]
     {
         assert!(status.contains(line), "{line}: {status}");
-    }
-}
-
-#[test]
-fn a_tender_that_is_killed_leaves_no_process() {
-    let rounds = std::env::var("CORACLE_KILLS").map_or(25, |count| count.parse().expect("a number"));
-    for _ in 0..rounds {
-        let mut tender =
-            tender(guest("forever")).arg("compute").stdout(Stdio::null()).spawn().expect("coracle starts");
-        std::thread::sleep(Duration::from_micros(random() % 6_000));
-        let children = children(tender.id());
-        tender.kill().expect("it can be killed");
-        tender.wait().expect("it can be waited for");
-        let begin = Instant::now();
-        while children.iter().any(|child| is_there(*child)) {
-            assert!(begin.elapsed() < Duration::from_secs(20), "{children:?} are left");
-            std::thread::yield_now();
-        }
     }
 }
 
@@ -130,33 +95,4 @@ fn signals_that_others_send_to_the_guests_process_mean_nothing() {
     }
     drop(running.input());
     assert_eq!(running.ended().code(), Some(0));
-}
-
-#[test]
-fn many_starts_in_a_row_leave_nothing() {
-    let host = process_host();
-    let image = Arc::new(Image::open(&guest("exit_with")).expect("the guest is an image"));
-    let null = fs::File::options().read(true).write(true).open("/dev/null").expect("/dev/null");
-    let start = || {
-        let arguments = ["exit_with", "7"].map(OsString::from).to_vec();
-        let config = Config { arguments, memory: 16 << 20, ..Config::default() };
-        let mut instance = Instance::boot(&host, &image, &config).expect("the guest boots");
-        let end = instance.run(&Console::new(null.as_fd(), null.as_fd(), null.as_fd()), &mut |_| (), None);
-        assert!(matches!(end, End::Exited(7)), "{end:?}");
-    };
-    start();
-    let own = || {
-        // SAFETY: the call has no preconditions.
-        let thread = unsafe { libc::gettid() };
-        fs::read_to_string(format!("/proc/self/task/{thread}/children")).expect("children")
-    };
-    let rounds = std::env::var("CORACLE_STARTS").map_or(100, |count| count.parse().expect("a number"));
-    (0..rounds).for_each(|_| start());
-    assert_eq!(own(), "", "children are left");
-    let names = fs::read_dir("/proc/self/fd").expect("descriptors").flatten();
-    let left = names.filter(|entry| {
-        fs::read_link(entry.path()).is_ok_and(|name| name.to_string_lossy().contains("coracle-guest"))
-    });
-    // Tests beside this one have guests too.
-    assert!(left.count() < 20, "memory files are left");
 }

@@ -1,8 +1,8 @@
 //! Machines of Bochs, which emulates VT-x with everything that belongs to it.
 
-use super::Boot;
 use super::programs::{self, Need};
 use super::watch::spawn;
+use super::{Boot, KERNEL};
 use crate::paths;
 use crate::shell::{Context, Failure, Result};
 use std::fs::File;
@@ -31,11 +31,10 @@ pub(super) const NEEDS: &[Need] = &[
 /// A CPU with AVX2, EPT with its accessed and dirty bits, VPID and the preemption timer.
 const CPU: &str = "corei7_haswell_4770";
 
-/// As for QEMU, and without self-tests, certificates and probes, which are half of what the kernel does
-/// until it has booted.
-const KERNEL: &str = "console=ttyS1,115200 loglevel=4 panic=-1 oops=panic reboot=t mitigations=off nokaslr \
-                      tsc=reliable random.trust_cpu=on audit=0 cryptomgr.notests \
-                      initcall_blacklist=load_system_certificate_list,init_kprobe_trace";
+/// Without self-tests, certificates and probes, which are half of what the kernel does until it has booted; trouble
+/// ends it by a triple fault.
+const OF_BOCHS: &str = "console=ttyS1,115200 reboot=t cryptomgr.notests \
+                        initcall_blacklist=load_system_certificate_list,init_kprobe_trace";
 
 /// Settings, to be completed by the machine's memory. The clock counts instructions.
 fn settings(memory: u64) -> String {
@@ -117,8 +116,8 @@ fn make_disc(boot: &Boot<'_>) -> Result {
     ] {
         paths::copy(from, &disc.join(name))?;
     }
-    let choice =
-        format!("DEFAULT lane\nPROMPT 0\nLABEL lane\nKERNEL vmlinuz\nAPPEND initrd=initrd {KERNEL}\n");
+    let options = format!("initrd=initrd {OF_BOCHS} {KERNEL}");
+    let choice = format!("DEFAULT lane\nPROMPT 0\nLABEL lane\nKERNEL vmlinuz\nAPPEND {options}\n");
     paths::write(&disc.join("isolinux.cfg"), choice)?;
     let mut command = Command::new(programs::path("genisoimage"));
     command

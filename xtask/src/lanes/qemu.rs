@@ -1,8 +1,8 @@
 //! Machines of QEMU, whose own emulation ("TCG") knows AMD-V.
 
-use super::Boot;
 use super::programs::{self, Need};
 use super::watch::spawn;
+use super::{Boot, KERNEL};
 use crate::shell::{Context, Result};
 use std::process::{Child, Command};
 
@@ -10,10 +10,6 @@ pub(super) const NEEDS: &[Need] = &[Need { file: "qemu-system-x86_64", package: 
 
 /// Without five-level page tables, which this emulation of AMD-V does not nest.
 const CPU: &str = "max,la57=off";
-
-/// The clock is what it says it is; messages go to the second port; trouble ends the machine.
-const KERNEL: &str = "console=ttyS1 loglevel=4 panic=-1 oops=panic mitigations=off nokaslr tsc=reliable \
-                      random.trust_cpu=on audit=0";
 
 pub(super) fn start(boot: &Boot<'_>) -> Result<Child> {
     let file = |name: &str| boot.directory.join(name).display().to_string();
@@ -26,7 +22,7 @@ pub(super) fn start(boot: &Boot<'_>) -> Result<Child> {
         .arg(format!("file:{}", file("console")))
         .arg("-kernel")
         .arg(boot.kernel)
-        .args(["-initrd", &file("initrd"), "-append", KERNEL]);
+        .args(["-initrd", &file("initrd"), "-append", &format!("console=ttyS1 {KERNEL}")]);
     let log = std::fs::File::create(boot.directory.join("qemu.log")).context(|| file("qemu.log"))?;
     spawn(&mut qemu, log.into())
 }

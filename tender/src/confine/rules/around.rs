@@ -42,9 +42,16 @@ pub(super) const SAVE: List = List {
             SYS_openat,
             Is(2, (O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC) as u64),
             "a new file, in the folder that landlock lets through",
+        )
+        .rarely("where the file system has no files without names"),
+        rule(
+            SYS_openat,
+            Is(2, (O_WRONLY | O_TMPFILE | O_CLOEXEC) as u64),
+            "the same, without a name until it is complete",
         ),
+        rule(SYS_linkat, Any, "its name then"),
         rule(SYS_fsync, Any, "its safety"),
-        rule(SYS_rename, Any, "its name, when it is complete"),
+        rule(SYS_rename, Any, "its name, in place of another file").rarely("when there is one of that name"),
         rule(SYS_unlink, Any, "its removal when it is not").rarely("when it cannot be written"),
     ],
 };

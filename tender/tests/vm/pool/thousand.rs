@@ -3,7 +3,7 @@
 use super::{NONE, snapshot, text, wait_until};
 use crate::lane::times;
 use crate::library::alone;
-use crate::support::{guest, no_kvm_for};
+use crate::support::{guest, host, no_kvm_for};
 use coracle_tender::pool::Pool;
 use std::sync::Barrier;
 
@@ -39,7 +39,7 @@ fn a_thousand_idle_instances_take_little_memory_and_all_answer() {
     }
     alone("pool::thousand::a_thousand_idle_instances_take_little_memory_and_all_answer", || {
         let count = times(1000, 50) as usize;
-        if raise_descriptors() < 2 * count as u64 + 100 {
+        if raise_descriptors() < host().descriptors_per_instance() * count as u64 + 100 {
             crate::not_run::not_run("too few descriptors: see `ulimit -n -H`");
             return;
         }

@@ -26,8 +26,13 @@ impl Server {
     /// Starts one, and returns when it listens.
     pub(crate) fn start<S: AsRef<OsStr>>(arguments: &[S]) -> Server {
         let mut command = Command::new(coracle());
-        command.args(["serve", "--listen", "127.0.0.1:0"]).args(arguments).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("coracle starts");
+        command.args(["serve", "--listen", "127.0.0.1:0"]).args(arguments);
+        Server::of(command)
+    }
+
+    /// The same of a command that is ready to be started.
+    pub(crate) fn of(mut command: Command) -> Server {
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("coracle starts");
         let log = Log::default();
         let (mut error, theirs) = (BufReader::new(child.stderr.take().expect("a pipe")), log.clone());
         std::thread::spawn(move || {

@@ -3,8 +3,9 @@
 use super::client::Server;
 use crate::lane::times;
 use crate::scratch::Scratch;
-use crate::support::{coracle, example, guest, no_kvm, stderr};
+use crate::support::{coracle, example, guest, host, no_kvm, stderr};
 use coracle_hypercall::exit;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Output};
 
 #[test]
@@ -76,4 +77,40 @@ fn what_cannot_be_served_is_refused_with_the_reason_and_the_way_out() {
         return;
     }
     assert!(stderr(&refused(&["--listen", "127.0.0.1:0", "/nowhere"])).contains("`/nowhere`"));
+}
+
+#[test]
+fn more_instances_than_there_are_descriptors_for_are_refused_with_the_way_out() {
+    if no_kvm() {
+        return;
+    }
+    let instances = 50;
+    let of_instance = host().descriptors_per_instance();
+    // What the server takes besides, and those that are being given back.
+    let needed = (instances + 16) * of_instance + 100 + 64;
+    let serve = |limit: u64| {
+        let mut command = Command::new(coracle());
+        let program = guest("serve_http");
+        command
+            .args(["serve", "--listen", "127.0.0.1:0", "--instances", &instances.to_string()])
+            .arg(program);
+        // SAFETY: between fork and exec this only changes a limit.
+        unsafe { command.pre_exec(move || limit_descriptors(limit)) };
+        command
+    };
+    let output = serve(needed - 1).output().expect("coracle starts");
+    let words = stderr(&output);
+    assert_eq!(output.status.code(), Some(exit::TENDER.into()), "{words}");
+    assert!(words.contains(&format!("need {needed} descriptors")) && words.contains("ulimit -n"), "{words}");
+    let server = Server::of(serve(needed));
+    assert_eq!(server.get("/").status, 200);
+}
+
+fn limit_descriptors(count: u64) -> std::io::Result<()> {
+    let limit = libc::rlimit { rlim_cur: count, rlim_max: count };
+    // SAFETY: the limit is a local.
+    match unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) } {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error()),
+    }
 }

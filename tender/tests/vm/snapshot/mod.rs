@@ -4,6 +4,7 @@ mod backends;
 mod calls;
 mod carried;
 mod cut;
+mod descriptors;
 mod elsewhere;
 mod files;
 mod forged;

@@ -42,6 +42,6 @@ pub(super) fn experiment(programs: &Programs, quick: bool) -> Experiment<'_> {
 fn exits(programs: &Programs, milliseconds: u64) -> Result<f64> {
     let report = errors(programs.in_guest(Backend::Kvm, &["--stats=json"], "steady", milliseconds))?;
     let statistics = report.lines().rev().find_map(|line| serde_json::from_str::<Value>(line).ok());
-    let exits = statistics.as_ref().and_then(|statistics| statistics["kvm"]["vcpu"]["exits"].as_f64());
-    exits.ok_or_else(|| Failure::new(format!("no kvm.vcpu.exits in what --stats=json says:\n{report}")))
+    let exits = statistics.as_ref().and_then(|statistics| statistics["host"]["vcpu"]["exits"].as_f64());
+    exits.ok_or_else(|| Failure::new(format!("no host.vcpu.exits in what --stats=json says:\n{report}")))
 }

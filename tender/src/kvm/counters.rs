@@ -1,6 +1,7 @@
 //! What KVM counted by itself, from its binary statistics descriptors (api.rst, section 4.133,
 //! KVM_GET_STATS_FD).
 
+use crate::machine::Counters;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
@@ -17,19 +18,10 @@ const DESCRIPTOR: usize = 16;
 const MAX_DESCRIPTORS: u32 = 4096;
 const MAX_NAME: u32 = 256;
 
-/// KVM's own counters of one machine: name and value. Histograms are left out.
-#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]
-pub struct KvmStatistics {
-    /// Counters of the vCPU, such as `exits` and `insn_emulation`.
-    pub vcpu: BTreeMap<String, u64>,
-    /// Counters of the VM, such as `pages_4k`.
-    pub vm: BTreeMap<String, u64>,
-}
-
-impl KvmStatistics {
-    pub(super) fn read(vm: &impl AsRawFd, vcpu: &impl AsRawFd) -> io::Result<KvmStatistics> {
-        Ok(KvmStatistics { vcpu: read_all(vcpu)?, vm: read_all(vm)? })
-    }
+/// KVM's own counters of one machine: those of the vCPU, such as `exits` and `insn_emulation`, and those of the VM,
+/// such as `pages_4k`. Histograms are left out.
+pub(super) fn read(vm: &impl AsRawFd, vcpu: &impl AsRawFd) -> io::Result<Counters> {
+    Ok(Counters::from([("vcpu", read_all(vcpu)?), ("vm", read_all(vm)?)]))
 }
 
 fn read_all(of: &impl AsRawFd) -> io::Result<BTreeMap<String, u64>> {

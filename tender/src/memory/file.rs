@@ -1,0 +1,104 @@
+//! Guest memory that lies in a file, for another process to map.
+
+use super::Memory;
+use coracle_hypercall::memory::PAGE;
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::fd::{AsRawFd, FromRawFd};
+
+/// What a file of guest memory has beyond that, for the tender's own use in the process that maps it.
+const BEYOND: u64 = 16 << 10;
+
+impl Memory {
+    /// The file that it lies in, where it was made so.
+    pub(crate) fn file(&self) -> Option<&File> {
+        self.file.as_ref()
+    }
+
+    /// Has the host back one page of a file now.
+    ///
+    /// # Errors
+    /// The host's.
+    pub(crate) fn back_in_file(&self, address: u64) -> io::Result<()> {
+        let file = self.file.as_ref().ok_or(io::ErrorKind::Unsupported)?;
+        allocate(file, libc::FALLOC_FL_KEEP_SIZE, address, PAGE)
+    }
+
+    /// The same where the memory is shared, which is as it was only where it is zero.
+    pub(super) fn discard_zeros(&self, file: &File, first_page: u64, count: u64) -> io::Result<()> {
+        let mut bytes = [0; PAGE as usize];
+        for page in first_page..first_page.saturating_add(count) {
+            self.read(page * PAGE, &mut bytes).map_err(io::Error::other)?;
+            if bytes.iter().all(|byte| *byte == 0) {
+                punch(file, page * PAGE, PAGE)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The pages of the file that it lies in, by their numbers: all others are zero.
+    pub(crate) fn pages_in_file(&self) -> io::Result<Vec<Range<u64>>> {
+        self.pages_in_file_of(0..self.size() / PAGE)
+    }
+
+    /// The same of some pages.
+    pub(crate) fn pages_in_file_of(&self, pages: Range<u64>) -> io::Result<Vec<Range<u64>>> {
+        let file = self.file.as_ref().ok_or(io::ErrorKind::Unsupported)?;
+        // SAFETY: the call takes numbers alone.
+        let seek = |from: u64, whence| unsafe { libc::lseek(file.as_raw_fd(), from as i64, whence) };
+        let last = pages.end.saturating_mul(PAGE).min(self.size());
+        let mut found = Vec::new();
+        let mut at = pages.start.saturating_mul(PAGE);
+        while at < last {
+            let Ok(start) = u64::try_from(seek(at, libc::SEEK_DATA)) else {
+                match io::Error::last_os_error() {
+                    // There is no more.
+                    error if error.raw_os_error() == Some(libc::ENXIO) => break,
+                    error => return Err(error),
+                }
+            };
+            if start >= last {
+                break;
+            }
+            let end = u64::try_from(seek(start, libc::SEEK_HOLE)).map_err(|_| io::Error::last_os_error())?;
+            let end = end.min(last);
+            found.push(start / PAGE..end.div_ceil(PAGE));
+            at = end.max(start + PAGE);
+        }
+        Ok(found)
+    }
+}
+
+/// A file in memory, of this length and a little more.
+pub(super) fn make(size: u64) -> io::Result<File> {
+    /// MFD_EXEC: Linux 6.3 and newer want to be told that parts of it will be executable.
+    const EXECUTABLE: libc::c_uint = 0x10;
+    // SAFETY: the name is a C string; the call gives a new descriptor or an error.
+    let make = |flags| unsafe { libc::memfd_create(c"coracle-guest".as_ptr(), libc::MFD_CLOEXEC | flags) };
+    let mut descriptor = make(EXECUTABLE);
+    if descriptor < 0 && io::Error::last_os_error().raw_os_error() == Some(libc::EINVAL) {
+        descriptor = make(0);
+    }
+    if descriptor < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor is new and nobody else's.
+    let file = unsafe { File::from_raw_fd(descriptor) };
+    file.set_len(size.checked_add(BEYOND).ok_or(io::ErrorKind::InvalidInput)?)?;
+    Ok(file)
+}
+
+/// Gives a part of a file in memory back: it is zero then.
+pub(super) fn punch(file: &File, offset: u64, length: u64) -> io::Result<()> {
+    allocate(file, libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE, offset, length)
+}
+
+fn allocate(file: &File, how: libc::c_int, offset: u64, length: u64) -> io::Result<()> {
+    let range = |value: u64| libc::off_t::try_from(value).map_err(io::Error::other);
+    // SAFETY: the call takes numbers alone.
+    match unsafe { libc::fallocate(file.as_raw_fd(), how, range(offset)?, range(length)?) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
