@@ -1,7 +1,7 @@
 //! Guest memory that lies in a file, for another process to map.
 
 use super::Memory;
-use coracle_hypercall::memory::PAGE;
+use coracle_hypercall::memory::{LARGE_PAGE, PAGE};
 use std::fs::File;
 use std::io;
 use std::ops::Range;
@@ -16,13 +16,27 @@ impl Memory {
         self.file.as_ref()
     }
 
-    /// Has the host back one page of a file now.
+    /// Has the host back whole large pages of a file with huge pages now. Where it has none just now, small ones
+    /// are there when they are needed. The tender's own mapping is the one that is asked, so that nobody else is
+    /// woken for it.
     ///
     /// # Errors
-    /// The host's.
-    pub(crate) fn back_in_file(&self, address: u64) -> io::Result<()> {
+    /// `InvalidInput` from a kernel that does not do this (Linux before 6.1).
+    pub(crate) fn back_huge_in_file(&self, pages: &Range<u64>) -> io::Result<()> {
+        /// MADV_COLLAPSE.
+        const COLLAPSE: libc::c_int = 25;
         let file = self.file.as_ref().ok_or(io::ErrorKind::Unsupported)?;
-        allocate(file, libc::FALLOC_FL_KEEP_SIZE, address, PAGE)
+        // The kernel makes a huge page of one that has something already.
+        for address in pages.clone().step_by(LARGE_PAGE as usize) {
+            allocate(file, libc::FALLOC_FL_KEEP_SIZE, address, PAGE)?;
+        }
+        let length = pages.end.saturating_sub(pages.start);
+        let slice = self.slice(pages.start, length).map_err(io::Error::other)?;
+        // SAFETY: the range is mapped, and this does not change what is read from it.
+        match unsafe { libc::madvise(slice.ptr_guard_mut().as_ptr().cast(), slice.len(), COLLAPSE) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
     }
 
     /// The same where the memory is shared, which is as it was only where it is zero.

@@ -111,8 +111,7 @@ impl Memory {
     pub(crate) fn shared(size: u64) -> Result<Memory, MemoryError> {
         let refused = |source| MemoryError::Reserve { size, source };
         let file = file::make(size).map_err(refused)?;
-        let rights = libc::PROT_READ | libc::PROT_WRITE;
-        let reservation = Reservation::of_file(&file, 0, size, rights, libc::MAP_SHARED).map_err(refused)?;
+        let reservation = Reservation::of_shared_file(&file, size).map_err(refused)?;
         let memory = Memory::of(reservation, Copying::Direct).map_err(refused)?;
         Ok(Memory { file: Some(file), ..memory })
     }

@@ -70,13 +70,36 @@ impl Reservation {
         let length = usize::try_from(size).map_err(io::Error::other)?;
         let from = libc::off_t::try_from(offset).map_err(io::Error::other)?;
         let flags = sharing | libc::MAP_NORESERVE;
-        // SAFETY: a new mapping at an address of the kernel's choice.
-        let address =
-            unsafe { libc::mmap(std::ptr::null_mut(), length, rights, flags, file.as_raw_fd(), from) };
+        Reservation::map(std::ptr::null_mut(), length, rights, flags, file, from)
+    }
+
+    /// The same for a whole file, at a multiple of 2 MiB where there is room at one: only there huge pages of the
+    /// file can be made and mapped as such.
+    pub(crate) fn of_shared_file(file: &File, size: u64) -> io::Result<Reservation> {
+        let length = usize::try_from(size).map_err(io::Error::other)?;
+        let rights = libc::PROT_READ | libc::PROT_WRITE;
+        let flags = libc::MAP_SHARED | libc::MAP_NORESERVE;
+        let place = Reservation::map(std::ptr::null_mut(), length, rights, flags, file, 0)?.address;
+        // New mappings lie below older ones: there is room a little further down.
+        let aligned = place.map_addr(|address| address & !(LARGE_PAGE as usize - 1));
+        Reservation::map(aligned, length, rights, flags, file, 0)
+    }
+
+    /// Maps a file, at `wanted` if there is room.
+    fn map(
+        wanted: *mut libc::c_void,
+        length: usize,
+        rights: libc::c_int,
+        flags: libc::c_int,
+        file: &File,
+        from: libc::off_t,
+    ) -> io::Result<Reservation> {
+        // SAFETY: a new mapping where the kernel has room: what is mapped already stays.
+        let address = unsafe { libc::mmap(wanted, length, rights, flags, file.as_raw_fd(), from) };
         if address == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
-        let reservation = Reservation { address, length, start: address.cast(), size };
+        let reservation = Reservation { address, length, start: address.cast(), size: length as u64 };
         reservation.keep_out_of_dumps()?;
         Ok(reservation)
     }

@@ -122,8 +122,6 @@ impl Machine {
 
     /// Gives the guest a piece of what it is kept from, if that is what it has reached for.
     fn open(&mut self, address: u64) -> io::Result<bool> {
-        /// MADV_COLLAPSE.
-        const COLLAPSE: u64 = 25;
         if self.reserve.is_empty() {
             return Ok(false);
         }
@@ -132,22 +130,15 @@ impl Machine {
             return Ok(false);
         };
         let Some(piece) = self.reserve.open(physical) else { return Ok(false) };
-        // The kernel makes a huge page of one that has something already.
-        for at in piece.clone().step_by(LARGE_PAGE as usize).filter(|at| *at < self.memory.end()) {
-            self.memory.back_in_file(at)?;
+        let end = self.memory.end();
+        let within = piece.start..piece.end.min(end - end % LARGE_PAGE);
+        if let Err(error) = self.memory.back_huge_in_file(&within)
+            && error.kind() == io::ErrorKind::InvalidInput
+        {
+            self.reserve.open_all();
         }
         self.map_again().map_err(|error| error.source)?;
         self.set = true;
-        let arguments = [address - (physical - piece.start), piece.end - piece.start, COLLAPSE];
-        match self.tracee()?.call(libc::SYS_madvise, arguments) {
-            // This kernel has none, so that there is nothing to notice.
-            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
-                self.reserve.open_all();
-                self.map_again().map_err(|error| error.source)?;
-            }
-            // Where there is none just now, small ones do.
-            _ => {}
-        }
         Ok(true)
     }
 

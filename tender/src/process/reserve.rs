@@ -6,8 +6,8 @@ use super::space::{self, Run};
 use coracle_hypercall::memory::{LARGE_PAGE, Rights};
 use std::ops::Range;
 
-/// How much it is given at most where it goes on as it did: about a millisecond's work.
-const MOST: u64 = 8 << 20;
+/// How much it is given at most where it goes on as it did: about two milliseconds' work.
+const MOST: u64 = 16 << 20;
 
 /// What it is kept from, in guest-physical addresses, and what it was given last.
 #[derive(Debug, Default)]
