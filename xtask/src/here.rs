@@ -77,12 +77,23 @@ pub(crate) fn run(
     for (name, value) in variables {
         test = test.env(name, value);
     }
-    let (mut results, passed) = follow(test.args(arguments))?;
+    let (mut results, passed) = follow(test.args(for_cargo(arguments)))?;
     not_run::summarise(&log)?;
     for (test, reason) in not_run::all(&log)? {
         results.not_run(&test, reason);
     }
     Ok((results, passed))
+}
+
+/// Names of tests come first. Cargo takes one of them, and test programs take as many as there are.
+fn for_cargo(arguments: &[OsString]) -> Vec<OsString> {
+    let is_option = |argument: &OsString| argument.as_encoded_bytes().starts_with(b"-");
+    let (names, rest) = arguments.split_at(arguments.iter().take_while(|word| !is_option(word)).count());
+    let cut = rest.iter().position(|word| word == "--").unwrap_or(rest.len());
+    let (cargos, programs) = rest.split_at(cut);
+    let separator = OsString::from("--");
+    let own = names.iter().chain(programs.iter().skip(1));
+    cargos.iter().chain([&separator]).chain(own).cloned().collect()
 }
 
 /// Runs cargo, shows what it writes, and takes from that how the tests ended that boot guests.

@@ -26,7 +26,7 @@ pub(crate) struct Arguments {
     /// given several times
     #[arg(long, value_name = "LANE", conflicts_with = "backend")]
     on: Vec<Lane>,
-    /// For `cargo test`: names of tests, options, and after another `--` options of the test
+    /// Names of tests, options of `cargo test`, and after another `--` options of the test
     /// programs. With --on: names of tests and options of the test program, such as `--skip NAME`
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<OsString>,
