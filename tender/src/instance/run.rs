@@ -229,6 +229,9 @@ impl Instance {
             self.waits_in_call = true;
             return Some(End::Paused);
         }
+        if number == Call::Log as u64 || matches!(outside, Outside::Caller(_)) {
+            self.machine.lend_thread();
+        }
         let mut context = Context {
             guest: Guest::new(self.machine.memory(), self.tables.root),
             places: &self.places,

@@ -295,6 +295,8 @@ impl machine::Machine for Machine {
     }
 
     /// The stub clears the registers that are 0 here.
+    fn lend_thread(&mut self) {}
+
     fn save(&self) -> Result<Option<Saved>, MachineError> {
         let Some(segments) = Segments::of(&self.system_registers()?) else { return Ok(None) };
         let rip = self.tables.entry_page + entry::RETURN;

@@ -119,6 +119,10 @@ impl Machine for AnyMachine {
         either!(self, machine => machine.stays_on_its_thread())
     }
 
+    fn lend_thread(&mut self) {
+        either!(self, machine => machine.lend_thread());
+    }
+
     fn save(&self) -> Result<Option<Saved>, MachineError> {
         either!(self, machine => machine.save())
     }

@@ -4,7 +4,7 @@
 //! for it.
 
 use crate::forks::Process;
-use crate::process::interrupt;
+use crate::process::{interrupt, let_go};
 use crate::timespec::timespec;
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -73,7 +73,7 @@ impl Kicker {
     /// The host's, when it has no timers left.
     pub fn of_this_thread() -> io::Result<Arc<Kicker>> {
         KICKER.with_borrow_mut(|kicker| match kicker {
-            Some(kicker) if kicker.process.is_this() => Ok(Arc::clone(kicker)),
+            Some(kicker) if kicker.is_of_this_process() => Ok(Arc::clone(kicker)),
             _ => {
                 KICK_BY.set(None);
                 Ok(Arc::clone(kicker.insert(Arc::new(Kicker::new()?))))
@@ -81,8 +81,8 @@ impl Kicker {
         })
     }
 
-    /// Makes the timer and installs the signal's handler.
-    fn new() -> io::Result<Kicker> {
+    /// Makes one more timer for this thread, and installs the signal's handler.
+    pub(crate) fn new() -> io::Result<Kicker> {
         static HANDLER: Once = Once::new();
         HANDLER.call_once(|| {
             // SAFETY: the handler only touches a thread-local cell and the byte it points to; no
@@ -132,10 +132,20 @@ impl Kicker {
         }
     }
 
+    /// Kicks `after` so long, once.
+    pub(crate) fn once(&self, after: Duration) {
+        // A timer of zero would be disarmed.
+        self.set(after.max(Duration::from_nanos(1)), Duration::ZERO);
+    }
+
+    /// Whether it was made here, and not before a fork.
+    pub(crate) fn is_of_this_process(&self) -> bool {
+        self.process.is_this()
+    }
+
     fn kick_once(&self, moment: Instant, now: Instant) {
         KICK_BY.set(Some(moment));
-        // A timer of zero would be disarmed.
-        self.set(moment.saturating_duration_since(now).max(Duration::from_nanos(1)), Duration::ZERO);
+        self.once(moment.saturating_duration_since(now));
     }
 
     /// What [`kick_by`](Self::kick_by) has set for this thread has come, or something else has.
@@ -245,6 +255,7 @@ pub(crate) struct Aim {
 
 impl Drop for Aim {
     fn drop(&mut self) {
+        let_go();
         let Target { flag, tracee } = self.before;
         IMMEDIATE_EXIT.set(flag);
         TRACEE.set(tracee);

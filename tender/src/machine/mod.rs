@@ -105,6 +105,10 @@ pub(crate) trait Machine {
     /// Whether the thread that runs it first is the only one that can.
     fn stays_on_its_thread(&self) -> bool;
 
+    /// The thread is about to run what is not the tender's, and which finds it as [`aim`](Self::aim) did: it may
+    /// start threads that have what this one has.
+    fn lend_thread(&mut self);
+
     /// The state of a guest that waits in a call: it goes on after that, with 0 as the call's result, and in
     /// registers that a call need not keep. `None` where the guest has given its segment registers values
     /// that are not kept.

@@ -3,7 +3,8 @@
 //! which no instruction runs.
 
 use super::foothold;
-use super::tracee::{Stop, Tracee, UserRegisters};
+use super::registers::{UserRegisters, user_segments};
+use super::tracee::{Stop, Tracee};
 use std::io;
 use x86_64::structures::idt::{ExceptionVector, PageFaultErrorCode};
 
@@ -84,7 +85,7 @@ fn from_frame(tracee: &mut Tracee, signal: i32, registers: &UserRegisters) -> io
         }
     }
     let stack = foothold::FRAME + foothold::FRAME_LENGTH;
-    tracee.set_registers(&UserRegisters { rsp: stack, ..super::tracee::user_segments(*registers) })?;
+    tracee.set_registers(&UserRegisters { rsp: stack, ..user_segments(*registers) })?;
     tracee.deliver(signal)?;
     if tracee.wait()? != Stop::Signal(libc::SIGTRAP) {
         return Err(io::ErrorKind::InvalidData.into());

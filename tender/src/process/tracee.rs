@@ -1,12 +1,10 @@
 //! The requests of ptrace(2) to one child, all of them by the thread that has it.
 
 use super::foothold;
+use super::registers::{self, UserRegisters};
 use crate::forks::Process;
 use std::io;
 use std::ptr;
-
-/// The registers of a stopped child.
-pub(super) type UserRegisters = libc::user_regs_struct;
 
 /// How the child stopped, or ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,13 +124,11 @@ impl Tracee {
 
     /// Its registers.
     pub(super) fn registers(&self) -> io::Result<UserRegisters> {
-        // SAFETY: all fields are numbers, of which zero is one; the kernel fills the structure.
-        unsafe {
-            let mut registers: UserRegisters = std::mem::zeroed();
-            match libc::ptrace(libc::PTRACE_GETREGS, self.process, 0, &raw mut registers) {
-                -1 => Err(io::Error::last_os_error()),
-                _ => Ok(registers),
-            }
+        let mut registers = registers::zero();
+        // SAFETY: the kernel fills the structure, a local.
+        match unsafe { libc::ptrace(libc::PTRACE_GETREGS, self.process, 0, &raw mut registers) } {
+            -1 => Err(io::Error::last_os_error()),
+            _ => Ok(registers),
         }
     }
 
@@ -213,8 +209,6 @@ impl Tracee {
         let mut given = [0; 6];
         given.iter_mut().zip(arguments).for_each(|(place, argument)| *place = argument);
         let [rdi, rsi, rdx, r10, r8, r9] = given;
-        // SAFETY: all fields are numbers, of which zero is one.
-        let nothing: UserRegisters = unsafe { std::mem::zeroed() };
         let registers = UserRegisters {
             rip: foothold::syscall_instruction(),
             rax: number as u64,
@@ -225,7 +219,7 @@ impl Tracee {
             r8,
             r9,
             rsp: foothold::START,
-            ..user_segments(nothing)
+            ..registers::user_segments(registers::zero())
         };
         self.set_registers(&registers)?;
         self.go_on()?;
@@ -251,13 +245,6 @@ impl Tracee {
             if wanted == Stop::SystemCall { self.go_on()? } else { self.let_call()? }
         }
     }
-}
-
-/// Registers with the segments and flags of a program.
-pub(super) fn user_segments(registers: UserRegisters) -> UserRegisters {
-    const CODE: u64 = crate::cpu::descriptors::USER_CODE as u64;
-    const DATA: u64 = crate::cpu::descriptors::USER_DATA as u64;
-    UserRegisters { cs: CODE, ss: DATA, eflags: 0x202, orig_rax: u64::MAX, ..registers }
 }
 
 fn is_interrupted() -> bool {

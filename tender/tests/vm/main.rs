@@ -29,6 +29,7 @@ mod kills;
 mod libos;
 mod many;
 mod old_kernels;
+mod place;
 mod pool;
 mod process;
 mod readme;

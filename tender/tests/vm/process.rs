@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// `coracle run` of a guest in a process.
-fn tender(image: PathBuf) -> Command {
+pub(crate) fn tender(image: PathBuf) -> Command {
     let mut command = run::<&str>(&["--backend", "process"], image, &[]);
     command.stdin(Stdio::null()).stderr(Stdio::null());
     command
@@ -23,7 +23,7 @@ fn children(process: u32) -> Vec<u32> {
 }
 
 /// The child of a tender, once it has one.
-fn child_of(tender: u32) -> u32 {
+pub(crate) fn child_of(tender: u32) -> u32 {
     let begin = Instant::now();
     loop {
         if let [child] = children(tender)[..] {

@@ -32,6 +32,7 @@ const CPUID: Argument = first(crate::process::ARCH_SET_CPUID);
 const ASKS_CPU: &str = "in threads that make guests, and when they ask the CPU something";
 const LARGE: &str = "where a guest has many pages";
 const LATER: &str = "when the tender's own memory grows";
+const OFTEN: &str = "where a guest makes one call after the other";
 const STOPPED: &str = "when the process was stopped meanwhile";
 const OLD_CLOCK: &str = "where reading the clock takes a call";
 
@@ -113,6 +114,9 @@ pub(super) const RUN_PROCESS: List = List {
         rule(SYS_ptrace, ptrace(PTRACE_SINGLESTEP), "the kernel writes down a fault"),
         rule(SYS_ptrace, ptrace(PTRACE_PEEKDATA), "what it has written"),
         rule(SYS_ptrace, ptrace(PTRACE_POKEDATA), "where it is to write"),
+        rule(SYS_sched_getaffinity, Any, "where the thread may run").rarely(OFTEN),
+        rule(SYS_sched_setaffinity, Any, "its place beside the guest's process").rarely(OFTEN),
+        rule(SYS_getcpu, Any, "the same").rarely(OLD_CLOCK),
         rule(SYS_kill, second(SIGKILL as u64), "the end of the guest's process"),
         rule(SYS_fallocate, Any, "giving the guest memory, or taking it back")
             .rarely("when it reaches for more than a little, or gives some up"),
