@@ -13,7 +13,8 @@ use crate::calls::Requests;
 use crate::cpu::stub;
 use crate::layout::PAGE_TABLES;
 use crate::machine::{Dead, Machine, MachineError};
-use crate::memory::{OutOfMemory, words};
+use crate::memory::OutOfMemory;
+use crate::memory::bits::{set, words};
 use crate::paging::Edit;
 use crate::snapshot::{Base, Snapshot};
 use coracle_hypercall::memory::PAGE;
@@ -182,9 +183,7 @@ impl Instance {
         let first_word = (first / 64) as usize;
         let mut bits = vec![0; (last / 64) as usize + 1 - first_word];
         for page in pages {
-            if let Some(word) = bits.get_mut((page / 64) as usize - first_word) {
-                *word |= 1 << (page % 64);
-            }
+            set(&mut bits, page - first_word as u64 * 64);
         }
         self.machine.watch_again(first_word, &bits).map_err(Unclean::Log)
     }

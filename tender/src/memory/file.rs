@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::os::fd::{AsRawFd, FromRawFd};
 
 /// What a file of guest memory has beyond that, for the tender's own use in the process that maps it.
-const BEYOND: u64 = 16 << 10;
+pub(crate) const BEYOND: u64 = 16 << 10;
 
 impl Memory {
     /// The file that it lies in, where it was made so.

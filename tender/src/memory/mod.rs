@@ -6,10 +6,13 @@
 //! | file | what it does |
 //! |---|---|
 //! | `access` | reads and writes it, every access checked |
+//! | `bits` | one bit for each page |
 //! | `file` | lies in a file where another process maps it |
 //! | `pagemap` | which pages this process has |
 //! | `reservation` | the address space it lies in |
 //! | `written` | which pages the tender has written |
+
+pub(crate) mod bits;
 
 mod access;
 mod file;
@@ -18,9 +21,10 @@ mod reservation;
 mod written;
 
 pub(crate) use access::Copying;
+pub(crate) use file::BEYOND;
 pub(crate) use pagemap::Pagemap;
 pub(crate) use reservation::Reservation;
-pub(crate) use written::{Written, words};
+pub(crate) use written::Written;
 
 use crate::layout::size_down;
 use coracle_hypercall::memory::PAGE;

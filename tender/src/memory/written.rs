@@ -1,5 +1,6 @@
 //! Which pages the tender itself has written.
 
+use super::bits::words;
 use coracle_hypercall::memory::PAGE;
 use std::cell::Cell;
 
@@ -31,11 +32,6 @@ impl Written {
     pub(crate) fn take(&self) -> impl Iterator<Item = u64> {
         self.bits.iter().map(Cell::take)
     }
-}
-
-/// How many words have a bit for each page of so many bytes.
-pub(crate) fn words(size: u64) -> usize {
-    (size / PAGE).div_ceil(64) as usize
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@
 //!
 //! The guest can read it, and jump into it: each system call that it so makes ends it like any other.
 
-use crate::memory::Memory;
+use crate::memory::{BEYOND, Memory};
 use coracle_hypercall::memory::PAGE;
 use std::arch::global_asm;
 use std::io;
@@ -19,7 +19,7 @@ use std::os::unix::fs::FileExt;
 /// Where Linux ends the address space of a program (TASK_SIZE_MAX, four levels of paging).
 const END: u64 = (1 << 47) - PAGE;
 /// The bytes of it.
-pub(super) const LENGTH: u64 = 4 * PAGE;
+pub(super) const LENGTH: u64 = BEYOND;
 /// Where it begins.
 pub(super) const START: u64 = END - LENGTH;
 /// Where the kernel is let to write what it knows of a fault.

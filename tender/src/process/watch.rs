@@ -7,7 +7,8 @@
 
 use super::space::Run;
 use super::tracee::Tracee;
-use crate::memory::{Memory, words};
+use crate::memory::Memory;
+use crate::memory::bits::{clear, has, set, words};
 use coracle_hypercall::memory::PAGE;
 use std::fs::File;
 use std::io;
@@ -293,20 +294,4 @@ fn places(runs: &[Run]) -> Vec<Place> {
         }
     }
     places
-}
-
-fn has(bits: &[u64], page: u64) -> bool {
-    bits.get((page / 64) as usize).is_some_and(|word| word & 1 << (page % 64) != 0)
-}
-
-fn set(bits: &mut [u64], page: u64) {
-    if let Some(word) = bits.get_mut((page / 64) as usize) {
-        *word |= 1 << (page % 64);
-    }
-}
-
-fn clear(bits: &mut [u64], page: u64) {
-    if let Some(word) = bits.get_mut((page / 64) as usize) {
-        *word &= !(1 << (page % 64));
-    }
 }

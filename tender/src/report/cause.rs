@@ -9,26 +9,16 @@ use crate::registers::Registers;
 use crate::text::escape_lines;
 use coracle_hypercall::exit;
 use coracle_hypercall::memory::Rights;
+use x86_64::structures::idt::{ExceptionVector, PageFaultErrorCode};
 
 /// The number of the page fault.
-pub(super) const PAGE_FAULT: u8 = 14;
+pub(super) const PAGE_FAULT: u8 = ExceptionVector::Page as u8;
 
 /// How far from the stack pointer an access is still one to the top of the stack.
 const STACK_TOP: u64 = 64 << 10;
 
 /// What a system call gets to hear.
 const NO_LINUX: &str = "a Coracle guest has no Linux underneath";
-
-bitflags::bitflags! {
-    /// The error code of a page fault (Intel SDM volume 3, section 5.7).
-    #[derive(Clone, Copy)]
-    struct PageFault: u64 {
-        const PRESENT = 1;
-        const WRITE = 2;
-        const RESERVED = 8;
-        const FETCH = 16;
-    }
-}
 
 /// What happened.
 #[derive(Debug, Clone)]
@@ -122,7 +112,8 @@ fn system_call(fault: &Fault, scene: &Scene<'_>) -> Option<Finding> {
     const SYSCALL: [u8; 2] = [0x0f, 0x05];
     let mut registers = fault.registers;
     let name = if fault.vector == PAGE_FAULT {
-        let fetch = PageFault::from_bits_retain(fault.error_code).contains(PageFault::FETCH);
+        let fetch = PageFaultErrorCode::from_bits_retain(fault.error_code)
+            .contains(PageFaultErrorCode::INSTRUCTION_FETCH);
         let at = registers.rcx.checked_sub(SYSCALL.len() as u64)?;
         let mut code = [0; 2];
         if !fetch || fault.address != 0 || registers.rip != 0 {
@@ -198,10 +189,10 @@ fn general_protection(fault: &Fault, scene: &Scene<'_>) -> Finding {
 
 fn page_fault(fault: &Fault, scene: &Scene<'_>) -> Finding {
     let (address, registers) = (fault.address, &fault.registers);
-    let code = PageFault::from_bits_retain(fault.error_code);
-    let (access, needed) = if code.contains(PageFault::FETCH) {
+    let code = PageFaultErrorCode::from_bits_retain(fault.error_code);
+    let (access, needed) = if code.contains(PageFaultErrorCode::INSTRUCTION_FETCH) {
         ("jump to", Rights::EXECUTE)
-    } else if code.contains(PageFault::WRITE) {
+    } else if code.contains(PageFaultErrorCode::CAUSED_BY_WRITE) {
         ("write to", Rights::WRITE)
     } else {
         ("read from", Rights::READ)
@@ -209,7 +200,7 @@ fn page_fault(fault: &Fault, scene: &Scene<'_>) -> Finding {
     let place = locate(address, scene);
     let rights = scene.memory.rights(address);
     let reason = match rights {
-        _ if code.contains(PageFault::RESERVED) => {
+        _ if code.contains(PageFaultErrorCode::MALFORMED_TABLE) => {
             "whose page-table entry is malformed, which is a bug in Coracle".to_owned()
         }
         Some(rights) if rights.contains(needed) => {
@@ -221,8 +212,9 @@ fn page_fault(fault: &Fault, scene: &Scene<'_>) -> Finding {
         Some(rights) => format!("which is {} ({})", denial(rights, needed), place.words(Some(rights))),
         None => unmapped(place, code),
     };
-    let overflow =
-        !code.contains(PageFault::FETCH) && rights.is_none() && is_overflow(place, address, registers.rsp);
+    let overflow = !code.contains(PageFaultErrorCode::INSTRUCTION_FETCH)
+        && rights.is_none()
+        && is_overflow(place, address, registers.rsp);
     let prefix = if overflow { "stack overflow: " } else { "" };
     Finding::crash(exit::BAD_ACCESS, format!("{prefix}{access} {address:#x}, {reason}"), *registers)
 }
@@ -237,14 +229,14 @@ fn denial(rights: Rights, needed: Rights) -> &'static str {
     }
 }
 
-fn unmapped(place: Place, code: PageFault) -> String {
+fn unmapped(place: Place, code: PageFaultErrorCode) -> String {
     match place {
         Place::System => "which belongs to the tender and not to the guest".to_owned(),
         Place::Stack | Place::Heap => {
             format!("which the guest itself made inaccessible ({})", place.words(None))
         }
         Place::Null(_) => place.words(None),
-        _ if code.contains(PageFault::PRESENT) => {
+        _ if code.contains(PageFaultErrorCode::PROTECTION_VIOLATION) => {
             format!("which is not the guest's to touch ({})", place.words(None))
         }
         _ => format!("which is not mapped: {}", place.words(None)),

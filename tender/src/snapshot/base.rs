@@ -1,6 +1,7 @@
 //! The memory of a snapshot, shared by all instances that are made of it.
 
-use crate::memory::{Copying, Reservation, words};
+use crate::memory::bits::words;
+use crate::memory::{Copying, Reservation};
 use crate::paging::{EntryMemory, from_bits};
 use coracle_hypercall::memory::PAGE;
 use std::fs::File;

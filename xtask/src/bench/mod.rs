@@ -27,6 +27,13 @@ pub(crate) struct Arguments {
     /// Write all figures to FILE
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Write the table into FILE in Markdown, as docs/measuring.md has it
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+    /// Hold starts and calls in VMs against another build of the command, such as that of another commit: a row more
+    /// for each
+    #[arg(long, value_name = "CORACLE")]
+    before: Option<PathBuf>,
     /// Draw the ratios against their goals into FILE
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
@@ -41,7 +48,15 @@ pub(crate) struct Arguments {
 impl Arguments {
     /// All experiments, to see whether they work.
     pub(crate) fn quick() -> Arguments {
-        Arguments { filter: None, json: None, svg: None, quick: true, check: false }
+        Arguments {
+            filter: None,
+            json: None,
+            markdown: None,
+            before: None,
+            svg: None,
+            quick: true,
+            check: false,
+        }
     }
 
     /// All experiments at full length, with results in `target/bench`.
@@ -50,6 +65,8 @@ impl Arguments {
         Arguments {
             filter: None,
             json: file("bench.json"),
+            markdown: file("bench.md"),
+            before: None,
             svg: file("bench.svg"),
             quick: false,
             check: true,
@@ -58,7 +75,7 @@ impl Arguments {
 }
 
 pub(crate) fn bench(arguments: &Arguments) -> Result {
-    let programs = programs::build()?;
+    let programs = programs::build(arguments.before.as_deref())?;
     let experiments = chosen(suite::all(&programs, arguments.quick), arguments.filter.as_deref())?;
 
     eprintln!();
@@ -92,6 +109,9 @@ fn report(arguments: &Arguments, rows: &[Row]) -> Result {
     print!("{}", table::render(rows));
     if let Some(file) = &arguments.json {
         save(file, &json::render(rows))?;
+    }
+    if let Some(file) = &arguments.markdown {
+        save(file, &table::markdown(rows))?;
     }
     if let Some(file) = &arguments.svg {
         save(file, &svg::render(rows))?;

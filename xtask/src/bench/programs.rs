@@ -13,6 +13,8 @@ pub(super) struct Programs {
     /// What runs guests on this machine.
     pub(super) backends: Vec<Backend>,
     coracle: PathBuf,
+    /// Another build of that.
+    before: Option<PathBuf>,
     pub(super) hello: PathBuf,
     pub(super) hello_stripped: PathBuf,
     pub(super) cat: PathBuf,
@@ -29,10 +31,11 @@ pub(super) struct Programs {
 }
 
 /// Builds them all.
-pub(super) fn build() -> Result<Programs> {
+pub(super) fn build(before: Option<&Path>) -> Result<Programs> {
     let coracle = tender::build()?;
     install(&coracle.with_file_name("coracle-serve"))?;
     let coracle = install(&coracle)?;
+    let before = before.map(std::path::absolute).transpose().context(|| "--before".to_owned())?;
     let hello_stripped = EXAMPLES.build_one(Profile::Stripped, "hello")?;
     let hello = EXAMPLES.program(Profile::Release, "hello");
     let cat = EXAMPLES.build_one(Profile::Release, "cat")?;
@@ -53,6 +56,7 @@ pub(super) fn build() -> Result<Programs> {
     Ok(Programs {
         backends,
         coracle,
+        before,
         hello,
         hello_stripped,
         cat,
@@ -104,6 +108,27 @@ impl Programs {
             command.arg("--").args(arguments);
         }
         command
+    }
+
+    /// Whether there is another build to hold this one against.
+    pub(super) fn has_before(&self) -> bool {
+        self.before.is_some()
+    }
+
+    /// Boots an image in a VM by the other build, which may be older than the choice of a backend.
+    pub(super) fn boot_before(&self, image: &Path, arguments: &[&str]) -> Command {
+        let coracle = self.before.as_deref().unwrap_or(&self.coracle);
+        let mut command = super::process::command(coracle, &["run"]);
+        command.env(Backend::VARIABLE, Backend::Kvm.name()).arg(image);
+        if !arguments.is_empty() {
+            command.arg("--").args(arguments);
+        }
+        command
+    }
+
+    /// Runs a workload in a guest by the other build.
+    pub(super) fn in_guest_before(&self, workload: &str, size: u64) -> Command {
+        self.boot_before(&self.guest, &[workload, &size.to_string()])
     }
 
     /// Runs a workload in a guest.

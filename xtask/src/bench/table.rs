@@ -28,6 +28,13 @@ pub(super) fn render(rows: &[Row]) -> String {
     table
 }
 
+/// The same for a document.
+pub(super) fn markdown(rows: &[Row]) -> String {
+    let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
+    let lines: String = lines_of(rows).iter().map(|rows| line(&cells(rows))).collect();
+    line(&head()) + &line(&[const { String::new() }; COLUMNS].map(|_| "---".to_owned())) + &lines
+}
+
 fn head() -> [String; COLUMNS] {
     let mut head = [const { String::new() }; COLUMNS];
     head[0] = "what".to_owned();
@@ -108,7 +115,8 @@ mod tests {
             let guest = experiment.subject("guest", Unit::Nanoseconds, move || Ok(value));
             experiment.row(backend, "work", guest, Measure::RatioTo(yardstick), Goal::AtMost(2.5));
         }
-        let table = render(&experiment.run().expect("nothing here fails"));
+        let rows = experiment.run().expect("nothing here fails");
+        let table = render(&rows);
         let lines = [
             "what  yardstick                kvm          goal            process         goal",
             "work    2.00 ns  a process  4.00 ns  2.00×  ≤ 2.50× reached  6.00 ns  3.00×  ≤ 2.50× MISSED",
@@ -117,5 +125,7 @@ mod tests {
             table.lines().map(str::split_whitespace).map(Vec::from_iter).collect::<Vec<_>>(),
             lines.map(|line| line.split_whitespace().collect::<Vec<_>>())
         );
+        let line = "| work | 2.00 ns | a process | 4.00 ns | 2.00× | ≤ 2.50× reached | 6.00 ns | 3.00× | ≤ 2.50× MISSED |";
+        assert_eq!(markdown(&rows).lines().last(), Some(line));
     }
 }

@@ -1,7 +1,7 @@
 //! A snapshot's file that is cut while it is mapped costs its instances, and nobody else.
 
 use super::calls::{MEMORY, Orders, call, host, places, resume, take};
-use super::forged::Parts;
+use super::forging::Parts;
 use crate::scratch::Scratch;
 use crate::support::no_kvm_for;
 use coracle_hypercall::error::CallError;

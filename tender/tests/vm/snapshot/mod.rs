@@ -8,6 +8,7 @@ mod descriptors;
 mod elsewhere;
 mod files;
 mod forged;
+mod forging;
 mod fresh;
 mod likeness;
 mod pages;

@@ -2,7 +2,7 @@
 
 use super::calls::{MEMORY, Orders, READ_WRITE, host, resume, take};
 use super::files::sign;
-use super::forged::{ADDRESS, LARGE, NO_EXECUTE, PRESENT, USER, WRITABLE};
+use super::forging::{ADDRESS, LARGE, NO_EXECUTE, PRESENT, USER, WRITABLE};
 use crate::scratch::Scratch;
 use crate::support::no_kvm;
 use coracle_hypercall::memory::{LARGE_PAGE, PAGE};

@@ -25,6 +25,12 @@ pub(super) fn experiment(programs: &Programs, quick: bool) -> Experiment<'_> {
             printed_number(command(bare, &["loop", &count.to_string()]))
         });
         calls.row(backend, "empty hypercall", empty, Measure::RatioTo(bare), Goal::AtMost(goal));
+        if backend == Backend::Kvm && programs.has_before() {
+            let before = calls.subject("the build given", Unit::Nanoseconds, move || {
+                printed_number(programs.in_guest_before("call", count))
+            });
+            calls.row(backend, "empty hypercall", empty, Measure::RatioTo(before), Goal::None);
+        }
         if backend == Backend::Process {
             calls.row(backend, "empty hypercall", empty, Measure::Value, Goal::AtMost(12_000.0));
         }

@@ -25,6 +25,12 @@ pub(super) fn experiment(programs: &Programs, quick: bool) -> Experiment<'_> {
                 start_to_reaped(command(&programs.bare_kvm, &[]))
             });
             start.row(backend, WHAT, hello, Measure::RatioTo(bare), Goal::AtMost(1.25));
+            if programs.has_before() {
+                let before = start.subject("the build given", Unit::Nanoseconds, || {
+                    start_to_reaped(programs.boot_before(&programs.hello, &[]))
+                });
+                start.row(backend, WHAT, hello, Measure::RatioTo(before), Goal::None);
+            }
             start.row(
                 backend,
                 "bare KVM program, the same",
