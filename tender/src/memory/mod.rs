@@ -497,13 +497,14 @@ impl Memory {
     }
 }
 
+/// Linux 6.3 and newer want to be told that parts of a file in memory will be executable.
+pub(crate) const MFD_EXEC: libc::c_uint = 0x10;
+
 /// A file in memory, of this length and a little more.
 fn shared_file(size: u64) -> io::Result<File> {
-    /// MFD_EXEC: Linux 6.3 and newer want to be told that parts of it will be executable.
-    const EXECUTABLE: libc::c_uint = 0x10;
     // SAFETY: the name is a C string; the call gives a new descriptor or an error.
     let make = |flags| unsafe { libc::memfd_create(c"coracle-guest".as_ptr(), libc::MFD_CLOEXEC | flags) };
-    let mut descriptor = make(EXECUTABLE);
+    let mut descriptor = make(MFD_EXEC);
     if descriptor < 0 && io::Error::last_os_error().raw_os_error() == Some(libc::EINVAL) {
         descriptor = make(0);
     }

@@ -16,6 +16,9 @@ use std::os::fd::AsRawFd;
 /// The request of arch_prctl(2) that has `cpuid` trap, or not (Linux, arch/x86/include/uapi/asm/prctl.h).
 pub(crate) const ARCH_SET_CPUID: u64 = 0x1012;
 
+/// How the guest's memory is mapped there, as mmap(2) takes it.
+pub(crate) const MAPPED: u64 = (libc::MAP_SHARED | libc::MAP_FIXED | libc::MAP_NORESERVE) as u64;
+
 /// Names what was being done when the kernel refused.
 pub(super) fn refused(doing: &'static str) -> impl FnOnce(io::Error) -> MachineError {
     move |source| MachineError { who: "the kernel", doing, source }
@@ -65,7 +68,6 @@ fn steps(file: i32, runs: &[Run]) -> Vec<Step> {
     const UNREGISTER: u64 = 1;
     const SIGNATURE: u64 = 0x5305_3053;
     const SECCOMP_SET_MODE_FILTER: u64 = 1;
-    const SHARED: u64 = (libc::MAP_SHARED | libc::MAP_FIXED | libc::MAP_NORESERVE) as u64;
     let own = std::process::id();
     let control = libc::SYS_prctl;
     let mut steps = vec![
@@ -100,7 +102,7 @@ fn steps(file: i32, runs: &[Run]) -> Vec<Step> {
     ));
     steps.extend(runs.iter().map(|run| {
         let protection = run.protection() as u64;
-        let arguments = [run.address, run.length, protection, SHARED, file as u64, run.physical];
+        let arguments = [run.address, run.length, protection, MAPPED, file as u64, run.physical];
         Step::new("map the guest's memory in its process", libc::SYS_mmap, arguments, run.address)
     }));
     steps.extend([
