@@ -6,6 +6,8 @@ use coracle_hypercall::memory::{LARGE_PAGE, PAGE};
 use kvm_bindings::CpuId;
 use kvm_ioctls::{Kvm, VmFd};
 use std::io;
+#[cfg(feature = "command")]
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::{Mutex, PoisonError};
 
 /// The handle of KVM and what is the same for all VMs of a process.
@@ -50,6 +52,20 @@ impl Host {
         let vm = super::machine::create_vm(&self).map_err(|error| HostError::NoVm(error.into()))?;
         *self.spare.lock().unwrap_or_else(PoisonError::into_inner) = Some(vm);
         Ok(self)
+    }
+
+    /// What it holds open.
+    #[cfg(feature = "command")]
+    pub(crate) fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        let spare = spare.as_ref().map(AsRawFd::as_raw_fd);
+        // SAFETY: KVM is open as long as this host is borrowed. So is the VM, unless a machine takes it, whose it
+        // is then: who asks does so before there is one.
+        [self.kvm.as_raw_fd()]
+            .into_iter()
+            .chain(spare)
+            .map(|open| unsafe { BorrowedFd::borrow_raw(open) })
+            .collect()
     }
 
     /// The VM that was made so, for one machine.

@@ -6,6 +6,9 @@ use crate::snapshot::format::Cpuid;
 use crate::{kvm, process};
 use kvm_bindings::{CpuId, kvm_cpuid_entry2};
 use std::io;
+#[cfg(feature = "command")]
+use std::os::fd::BorrowedFd;
+use std::path::Path;
 use std::str::FromStr;
 
 /// What guests are run by.
@@ -125,6 +128,25 @@ impl Host {
         match self {
             Host::Kvm(_) => Backend::Kvm,
             Host::Process(_) => Backend::Process,
+        }
+    }
+
+    /// The file that is still read when calls are made in instances, if any: where guests are processes, the lists
+    /// of their pages, in /proc.
+    #[must_use]
+    pub fn reads(&self) -> Option<&'static Path> {
+        match self {
+            Host::Kvm(_) => None,
+            Host::Process(_) => Some(Path::new("/proc")),
+        }
+    }
+
+    /// What it holds open.
+    #[cfg(feature = "command")]
+    pub(crate) fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        match self {
+            Host::Kvm(host) => host.descriptors(),
+            Host::Process(_) => Vec::new(),
         }
     }
 
