@@ -21,8 +21,9 @@ const ARCHITECTURE: u32 = 4;
 const ARGUMENTS: u32 = 16;
 /// AUDIT_ARCH_X86_64 (Linux, include/uapi/linux/audit.h).
 const X86_64: u32 = 0xc000_003e;
-/// So many numbers are compared one after the other.
-const FEW: usize = 2;
+/// So many numbers are compared one after the other: the kernel translates each instruction, so that a short filter
+/// costs less than one that is through with each number some instructions earlier.
+const FEW: usize = 4;
 
 /// The filter for a duty.
 #[derive(Debug, Clone)]
@@ -60,12 +61,21 @@ impl Filter {
 fn search(calls: &[(u32, BpfProgram)]) -> BpfProgram {
     if calls.len() <= FEW {
         let mut program = BpfProgram::new();
-        for (number, body) in calls {
+        let (made, asked): (Vec<_>, Vec<_>) = calls.iter().partition(|(_, body)| is_made(body));
+        for (number, body) in asked {
             // A body is short: no call has as many rules as would make it longer than a jump.
             program.push(jump(BPF_JEQ, *number, 0, u8::try_from(body.len()).unwrap_or(u8::MAX)));
             program.extend_from_slice(body);
         }
+        // Those that are made whatever their arguments have one answer, the last.
+        let count = made.len() as u8;
+        for (index, (number, _)) in (0..count).zip(&made) {
+            program.push(jump(BPF_JEQ, *number, count - index, 0));
+        }
         program.push(answer(SECCOMP_RET_KILL_PROCESS));
+        if count > 0 {
+            program.push(answer(SECCOMP_RET_ALLOW));
+        }
         return program;
     }
     let (lower, upper) = calls.split_at(calls.len() / 2);
@@ -84,17 +94,26 @@ fn search(calls: &[(u32, BpfProgram)]) -> BpfProgram {
     program
 }
 
+/// Whether a call is made whatever its arguments.
+fn is_made(body: &[sock_filter]) -> bool {
+    matches!(body, [only] if *only == answer(SECCOMP_RET_ALLOW))
+}
+
 /// Answers for a call by its arguments: each of these rules lets it through, or none is asked.
 fn body(rules: &[&Rule], process: u32) -> BpfProgram {
     let mut program = BpfProgram::new();
+    // Which word has been loaded, however one gets to the next rule.
+    let mut loaded = None;
     for rule in rules {
         let tests: Vec<_> = rule.arguments.iter().flat_map(|argument| tests(*argument, process)).collect();
-        for (index, test) in tests.iter().enumerate() {
-            // What is left of this rule: a word and a comparison for each test, and the answer.
-            let rest = (2 * (tests.len() - index - 1) + 1) as u8;
-            let (if_so, else_over) = if test.wanted { (0, rest) } else { (rest, 0) };
-            program.push(load(test.offset));
-            program.push(jump(test.comparison, test.number, if_so, else_over));
+        let mut jumps = Vec::new();
+        for test in &tests {
+            if loaded != Some(test.offset) {
+                program.push(load(test.offset));
+                loaded = Some(test.offset);
+            }
+            jumps.push(program.len());
+            program.push(jump(test.comparison, test.number, 0, 0));
         }
         program.push(match rule.answer {
             Answer::Made => answer(SECCOMP_RET_ALLOW),
@@ -102,6 +121,17 @@ fn body(rules: &[&Rule], process: u32) -> BpfProgram {
         });
         if tests.is_empty() {
             return program;
+        }
+        // Where a test fails, the next rule is asked. No rule has as many tests as would make that a long way.
+        let end = program.len();
+        for (test, at) in tests.iter().zip(jumps) {
+            if let Some(instruction) = program.get_mut(at) {
+                let rest = (end - at - 1) as u8;
+                if test.wanted { instruction.jf = rest } else { instruction.jt = rest }
+            }
+        }
+        if tests.iter().any(|test| Some(test.offset) != loaded) {
+            loaded = None;
         }
     }
     program.push(answer(SECCOMP_RET_KILL_PROCESS));

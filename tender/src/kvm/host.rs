@@ -29,8 +29,8 @@ impl Host {
         let kvm = Kvm::new().map_err(|error| {
             let error = io::Error::from(error);
             match error.raw_os_error() {
-                Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => HostError::Absent,
-                Some(libc::EACCES | libc::EPERM) => HostError::Denied,
+                Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => HostError::Absent(super::absent()),
+                Some(libc::EACCES | libc::EPERM) => HostError::Denied(super::Denied::look()),
                 _ => HostError::Open(error),
             }
         })?;

@@ -62,16 +62,11 @@ impl FromStr for Backend {
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
     /// There is no /dev/kvm.
-    #[error(
-        "there is no /dev/kvm: this kernel has no KVM, or its module is not loaded \
-             (modprobe kvm_intel or kvm_amd; in a cloud machine, nested virtualisation must be on)"
-    )]
-    Absent,
+    #[error("there is no /dev/kvm: perhaps {0}; guests run without it by --backend process")]
+    Absent(String),
     /// /dev/kvm may not be opened.
-    #[error(
-        "may not open /dev/kvm: add yourself to its group (sudo usermod -aG kvm $USER, then log in again)"
-    )]
-    Denied,
+    #[error(transparent)]
+    Denied(#[from] kvm::Denied),
     /// Another reason against opening it.
     #[error("cannot open /dev/kvm: {0}")]
     Open(io::Error),
