@@ -5,13 +5,13 @@ use clap::Args;
 use coracle_hypercall::version;
 use coracle_tender::confine::{has_seccomp, landlock_version};
 use coracle_tender::cpu::cpuid::{self, CpuError};
+use coracle_tender::kvm::Denied;
 use coracle_tender::machine::{Backend, Host, HostError};
 use coracle_tender::probe::{self, Costs};
 use coracle_tender::process;
 use serde::Serialize;
 use std::fmt;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 /// Says whether this machine can run guests, and what is missing if it cannot
@@ -192,54 +192,16 @@ fn kvm() -> (Finding, Option<Host>) {
         Ok(host) => (good(), Some(host)),
         // The processor is a finding of its own.
         Err(HostError::Cpu(_)) => (good(), None),
-        Err(HostError::Absent) => {
-            let found = "there is no /dev/kvm: no KVM in this kernel, or its module is not loaded, or nested \
-                         virtualisation is off";
-            let mend = format!("sudo modprobe {}", if is_amd() { "kvm_amd" } else { "kvm_intel" });
-            (finding(State::Missing, found.to_owned(), Some(mend)), None)
+        Err(HostError::Absent(reasons)) => {
+            let found = "there is no /dev/kvm".to_owned();
+            (finding(State::Missing, found, Some(format!("perhaps {reasons}"))), None)
         }
-        Err(HostError::Denied) => {
-            let found = "there is a /dev/kvm, and you may not open it".to_owned();
-            (finding(State::Missing, found, Some(admission())), None)
+        Err(HostError::Denied(Denied { found, way_out, for_good })) => {
+            let mend = [Some(&*way_out), for_good].into_iter().flatten().collect::<Vec<_>>().join("; ");
+            (finding(State::Missing, found, Some(mend)), None)
         }
         Err(other) => (finding(State::Missing, other.to_string(), None), None),
     }
-}
-
-/// How to be let in to /dev/kvm.
-fn admission() -> String {
-    let Ok(device) = fs::metadata("/dev/kvm") else { return "look at who may open /dev/kvm".to_owned() };
-    let groups = fs::read_to_string("/etc/group").unwrap_or_default();
-    admission_to(device.mode(), device.gid(), &groups)
-}
-
-/// How to be let in to a device of this mode and group, when it is one for groups.
-fn admission_to(mode: u32, gid: u32, groups: &str) -> String {
-    let may = |bits: u32| mode & bits == bits;
-    if may(0o006) {
-        return "all may open it by its mode, so a container or a security policy forbids it: give the \
-                container the device (--device /dev/kvm)"
-            .to_owned();
-    }
-    let name = groups.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        (fields.nth(1)? == gid.to_string()).then_some(name)
-    });
-    match name {
-        // Nobody should be in root's group for this.
-        Some(group) if may(0o060) && gid != 0 => {
-            format!("sudo usermod -aG {group} $USER, then log in again")
-        }
-        _ => "no group is let in: echo 'KERNEL==\"kvm\", GROUP=\"kvm\", MODE=\"0660\"' | sudo tee \
-              /etc/udev/rules.d/65-kvm.rules, or until the next start sudo chgrp kvm /dev/kvm && sudo chmod \
-              660 /dev/kvm; and sudo usermod -aG kvm $USER, then log in again"
-            .to_owned(),
-    }
-}
-
-fn is_amd() -> bool {
-    fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| text.contains("AuthenticAMD"))
 }
 
 /// The module that serves /dev/kvm, and how it pages.
@@ -337,7 +299,7 @@ impl fmt::Display for Diagnosis {
 
 #[cfg(test)]
 mod tests {
-    use super::{CpuError, State, admission_to, confinement, processor};
+    use super::{CpuError, State, confinement, processor};
 
     #[test]
     fn the_processor_itself_says_what_it_lacks_and_not_the_kernel() {
@@ -358,18 +320,5 @@ mod tests {
             assert!(found.mend.is_some());
         }
         assert_eq!(confinement(true, Some(5)).found, "seccomp, landlock 5");
-    }
-
-    #[test]
-    fn the_group_to_join_is_the_one_that_the_device_has() {
-        const GROUPS: &str = "root:x:0:\nkvm:x:78:\nlibvirt:x:993:alice,bob\n";
-        let joined = |mode, gid| admission_to(mode, gid, GROUPS);
-        assert_eq!(joined(0o20660, 78), "sudo usermod -aG kvm $USER, then log in again");
-        assert_eq!(joined(0o20660, 993), "sudo usermod -aG libvirt $USER, then log in again");
-        for (mode, gid) in [(0o20660, 0), (0o20600, 0), (0o20640, 78), (0o20660, 5)] {
-            let said = joined(mode, gid);
-            assert!(said.contains("/etc/udev/rules.d/") && said.contains("sudo chmod 660"), "{said}");
-        }
-        assert!(joined(0o20666, 0).contains("--device /dev/kvm"));
     }
 }

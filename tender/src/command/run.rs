@@ -7,7 +7,7 @@ use clap::{Args, ValueHint};
 use coracle_hypercall::exit;
 use coracle_hypercall::log::Level;
 use coracle_tender::calls::{Console, LogEntry};
-use coracle_tender::confine::{Confinement, Duty};
+use coracle_tender::confine::{Confinement, Duty, Kept};
 use coracle_tender::image::Image;
 use coracle_tender::instance::{Config, End, Instance};
 use coracle_tender::machine::{Chosen, Host};
@@ -73,21 +73,25 @@ impl Run {
         let count = self.stats.is_some();
         let quiet = self.quiet;
         let read = self.symbols.as_deref().into_iter().chain([&*path]);
-        if let Err(error) = self.confinement.files(self.backend, read, None, |words| say(words)) {
+        let host = match self.backend.open(|words| say_unless(quiet, words)) {
+            Ok(host) => Arc::new(host),
+            Err(error) => return refuse(error),
+        };
+        if let Err(error) = self.confinement.files(read, None, |words| say(words)) {
             return refuse(error);
         }
+        let kept = if self.symbols.is_some() { Kept::ReadFiles } else { Kept::Nothing };
         let made = Runnable::open(&path).map_err(Box::<dyn Error>::from).and_then(|opened| {
-            self.confinement.descriptors(&[opened.file().as_fd()])?;
-            let host = Arc::new(self.backend.open(|words| say_unless(quiet, words))?);
+            self.confinement.started_with(&host, &[opened.file().as_fd()], kept)?;
             let instance = match opened {
                 Runnable::Image(image) => boot(&host, &image, self.guest, arguments, count),
                 Runnable::Snapshot(file) => resume(&host, file, &path, &self.guest, &arguments, count),
             };
             let mut instance = instance?;
             instance.get_ready()?;
-            Ok((host, instance))
+            Ok(instance)
         });
-        let (host, mut instance) = match made {
+        let mut instance = match made {
             Ok(made) => made,
             Err(error) => return refuse(error),
         };

@@ -1,16 +1,13 @@
 //! The option that leaves the tender unconfined, and what is done without it.
 
-use super::{ConfineError, Duty, Files};
-use crate::machine::{Backend, Chosen, Host};
+use super::{ConfineError, Duty, Files, Kept};
+use crate::machine::Host;
 use clap::Args;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 
-/// Where KVM is.
-const KVM: &str = "/dev/kvm";
-
-/// Whether a command locks itself in, which it does in three steps: before it opens a file, when it has opened
-/// those that it was given, and before a guest runs.
+/// Whether a command locks itself in, which it does in three steps: when it has opened what runs guests and before
+/// it opens another file, when it has opened those that it was given, and before a guest runs.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct Confinement {
     /// Leave this process as it is, for debugging: its system calls and files are not confined to those
@@ -20,14 +17,13 @@ pub struct Confinement {
 }
 
 impl Confinement {
-    /// Confines this process, which has one thread, to KVM where that is asked for and to these files: those that
-    /// are read, and a folder that new ones are written in. Where it is not to be confined, `say` says so.
+    /// Confines this process, which has one thread, to these files: those that are read, and a folder that new
+    /// ones are written in. Where it is not to be confined, `say` says so.
     ///
     /// # Errors
     /// See [`ConfineError`].
     pub fn files<'p>(
         self,
-        backend: Chosen,
         read: impl IntoIterator<Item = &'p Path>,
         write_in: Option<&Path>,
         say: impl FnOnce(&str),
@@ -40,9 +36,6 @@ impl Confinement {
             return Ok(());
         }
         let mut files = Files::none()?;
-        if backend.backend() != Backend::Process {
-            files = files.device(Path::new(KVM))?;
-        }
         for path in read {
             files = files.read(path)?;
         }
@@ -52,12 +45,23 @@ impl Confinement {
         files.confine()
     }
 
-    /// Closes what this process was started with, but for what it has opened.
+    /// Closes what this process, which has one thread, was started with, but for what it has opened, and gives up
+    /// what root may and others may not, but for what it will still do.
     ///
     /// # Errors
     /// See [`ConfineError`].
-    pub fn descriptors(self, but: &[BorrowedFd<'_>]) -> Result<(), ConfineError> {
-        if self.no_confine { Ok(()) } else { super::close_others(but) }
+    pub fn started_with(
+        self,
+        host: &Host,
+        opened: &[BorrowedFd<'_>],
+        kept: Kept,
+    ) -> Result<(), ConfineError> {
+        if self.no_confine {
+            return Ok(());
+        }
+        let kept_open: Vec<_> = host.descriptors().into_iter().chain(opened.iter().copied()).collect();
+        super::close_others(&kept_open)?;
+        super::give_up_capabilities(kept)
     }
 
     /// [Prepares](super::prepare) this process for what it cannot do any more afterwards.

@@ -38,14 +38,6 @@ impl Files {
         self.with(path, AccessFs::ReadFile.into())
     }
 
-    /// And this one, to be read, written, and controlled as a device.
-    ///
-    /// # Errors
-    /// Landlock's.
-    pub fn device(self, path: &Path) -> Result<Files, ConfineError> {
-        self.with(path, AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::IoctlDev)
-    }
-
     /// And files in this folder, to be made, written, renamed and removed, and those in folders within it.
     ///
     /// # Errors

@@ -6,11 +6,11 @@
 //! halves.
 
 use super::ConfineError;
-use super::rules::{self, Argument, Duty};
+use super::rules::{self, Answer, Argument, Duty, Rule};
 use crate::machine::Backend;
 use libc::{
     BPF_ABS, BPF_JA, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_JSET, BPF_K, BPF_LD, BPF_RET, BPF_W, SECCOMP_RET_ALLOW,
-    SECCOMP_RET_KILL_PROCESS,
+    SECCOMP_RET_ERRNO, SECCOMP_RET_KILL_PROCESS,
 };
 use seccompiler::{BpfProgram, Error, apply_filter, apply_filter_all_threads, sock_filter};
 use std::collections::BTreeMap;
@@ -21,8 +21,9 @@ const ARCHITECTURE: u32 = 4;
 const ARGUMENTS: u32 = 16;
 /// AUDIT_ARCH_X86_64 (Linux, include/uapi/linux/audit.h).
 const X86_64: u32 = 0xc000_003e;
-/// So many numbers are compared one after the other.
-const FEW: usize = 2;
+/// So many numbers are compared one after the other: the kernel translates each instruction, so that a short filter
+/// costs less than one that is through with each number some instructions earlier.
+const FEW: usize = 4;
 
 /// The filter for a duty.
 #[derive(Debug, Clone)]
@@ -30,12 +31,14 @@ pub(crate) struct Filter(BpfProgram);
 
 impl Filter {
     pub(crate) fn new(duty: Duty, backend: Backend) -> Filter {
-        let mut calls: BTreeMap<u32, Vec<Argument>> = BTreeMap::new();
+        let process = std::process::id();
+        let mut calls: BTreeMap<u32, Vec<&Rule>> = BTreeMap::new();
         for rule in rules::of(duty, backend) {
             // The numbers of calls are small.
-            calls.entry(rule.call as u32).or_default().push(rule.argument);
+            calls.entry(rule.call as u32).or_default().push(rule);
         }
-        let calls: Vec<_> = calls.into_iter().collect();
+        let calls: Vec<_> =
+            calls.into_iter().map(|(number, rules)| (number, body(&rules, process))).collect();
         let mut program =
             vec![load(ARCHITECTURE), jump(BPF_JEQ, X86_64, 1, 0), answer(SECCOMP_RET_KILL_PROCESS)];
         program.push(load(NUMBER));
@@ -54,17 +57,25 @@ impl Filter {
     }
 }
 
-/// Finds a number among calls in ascending order, and answers.
-fn search(calls: &[(u32, Vec<Argument>)]) -> BpfProgram {
+/// Finds a number among calls in ascending order, and goes on with what answers for it.
+fn search(calls: &[(u32, BpfProgram)]) -> BpfProgram {
     if calls.len() <= FEW {
         let mut program = BpfProgram::new();
-        for (number, arguments) in calls {
-            let body = body(arguments);
+        let (made, asked): (Vec<_>, Vec<_>) = calls.iter().partition(|(_, body)| is_made(body));
+        for (number, body) in asked {
             // A body is short: no call has as many rules as would make it longer than a jump.
             program.push(jump(BPF_JEQ, *number, 0, u8::try_from(body.len()).unwrap_or(u8::MAX)));
-            program.extend(body);
+            program.extend_from_slice(body);
+        }
+        // Those that are made whatever their arguments have one answer, the last.
+        let count = made.len() as u8;
+        for (index, (number, _)) in (0..count).zip(&made) {
+            program.push(jump(BPF_JEQ, *number, count - index, 0));
         }
         program.push(answer(SECCOMP_RET_KILL_PROCESS));
+        if count > 0 {
+            program.push(answer(SECCOMP_RET_ALLOW));
+        }
         return program;
     }
     let (lower, upper) = calls.split_at(calls.len() / 2);
@@ -83,26 +94,76 @@ fn search(calls: &[(u32, Vec<Argument>)]) -> BpfProgram {
     program
 }
 
-/// Answers for a call by its arguments: each of these lets it through.
-fn body(arguments: &[Argument]) -> BpfProgram {
-    if arguments.contains(&Argument::Any) {
-        return vec![answer(SECCOMP_RET_ALLOW)];
-    }
+/// Whether a call is made whatever its arguments.
+fn is_made(body: &[sock_filter]) -> bool {
+    matches!(body, [only] if *only == answer(SECCOMP_RET_ALLOW))
+}
+
+/// Answers for a call by its arguments: each of these rules lets it through, or none is asked.
+fn body(rules: &[&Rule], process: u32) -> BpfProgram {
     let mut program = BpfProgram::new();
-    for argument in arguments {
-        // The lower half comes first.
-        let place = |index: u8| load(ARGUMENTS + 8 * u32::from(index));
-        match *argument {
-            Argument::Any => {}
-            Argument::Is(index, value) => program.extend([place(index), jump(BPF_JEQ, value as u32, 0, 1)]),
-            Argument::Without(index, bits) => {
-                program.extend([place(index), jump(BPF_JSET, bits as u32, 1, 0)]);
+    // Which word has been loaded, however one gets to the next rule.
+    let mut loaded = None;
+    for rule in rules {
+        let tests: Vec<_> = rule.arguments.iter().flat_map(|argument| tests(*argument, process)).collect();
+        let mut jumps = Vec::new();
+        for test in &tests {
+            if loaded != Some(test.offset) {
+                program.push(load(test.offset));
+                loaded = Some(test.offset);
+            }
+            jumps.push(program.len());
+            program.push(jump(test.comparison, test.number, 0, 0));
+        }
+        program.push(match rule.answer {
+            Answer::Made => answer(SECCOMP_RET_ALLOW),
+            Answer::Refused(error) => answer(SECCOMP_RET_ERRNO | error.cast_unsigned()),
+        });
+        if tests.is_empty() {
+            return program;
+        }
+        // Where a test fails, the next rule is asked. No rule has as many tests as would make that a long way.
+        let end = program.len();
+        for (test, at) in tests.iter().zip(jumps) {
+            if let Some(instruction) = program.get_mut(at) {
+                let rest = (end - at - 1) as u8;
+                if test.wanted { instruction.jf = rest } else { instruction.jt = rest }
             }
         }
-        program.push(answer(SECCOMP_RET_ALLOW));
+        if tests.iter().any(|test| Some(test.offset) != loaded) {
+            loaded = None;
+        }
     }
     program.push(answer(SECCOMP_RET_KILL_PROCESS));
     program
+}
+
+/// Compares one word of what the filter looks at.
+struct Test {
+    offset: u32,
+    comparison: u32,
+    number: u32,
+    /// What is to come of the comparison.
+    wanted: bool,
+}
+
+/// What is to be so that an argument is as it is asked to be.
+fn tests(argument: Argument, process: u32) -> Vec<Test> {
+    // The lower half comes first.
+    let lower = |index: u8| ARGUMENTS + 8 * u32::from(index);
+    let test = |offset, comparison, number, wanted| Test { offset, comparison, number, wanted };
+    match argument {
+        Argument::Any => Vec::new(),
+        Argument::Is(index, value) => vec![test(lower(index), BPF_JEQ, value as u32, true)],
+        Argument::Without(index, bits) => vec![test(lower(index), BPF_JSET, bits as u32, false)],
+        Argument::Null(index) => {
+            vec![test(lower(index), BPF_JEQ, 0, true), test(lower(index) + 4, BPF_JEQ, 0, true)]
+        }
+        Argument::Own(index) => vec![test(lower(index), BPF_JEQ, process, true)],
+        Argument::One(index) => {
+            vec![test(lower(index), BPF_JEQ, 0, false), test(lower(index), BPF_JSET, 1 << 31, false)]
+        }
+    }
 }
 
 /// Loads a word of what the filter looks at.
@@ -130,6 +191,7 @@ fn unless_kernel_lacks_it(result: Result<(), Error>) -> Result<(), ConfineError>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
 
     /// What a program answers, and in how many instructions.
     fn run(program: &[sock_filter], architecture: u32, number: u32, arguments: [u64; 6]) -> (u32, usize) {
@@ -146,9 +208,26 @@ mod tests {
                 code if code == BPF_JMP | BPF_JSET | BPF_K => at += over(word & k != 0),
                 _ if k == NUMBER => word = number,
                 _ if k == ARCHITECTURE => word = architecture,
-                _ => word = arguments[(k - ARGUMENTS) as usize / 8] as u32,
+                _ => {
+                    let place = (k - ARGUMENTS) as usize;
+                    word = (arguments[place / 8] >> (8 * (place % 8))) as u32;
+                }
             }
         }
+    }
+
+    /// Arguments that a rule lets through.
+    fn fitting(rule: &Rule, process: u32) -> [u64; 6] {
+        let mut arguments = [0; 6];
+        for argument in rule.arguments {
+            match argument {
+                Argument::Is(index, value) => arguments[usize::from(index)] = value,
+                Argument::Own(index) | Argument::One(index) => arguments[usize::from(index)] = process.into(),
+                Argument::Any | Argument::Without(..) | Argument::Null(_) => {}
+            }
+        }
+        assert!(rule.fits(&arguments, process), "{rule:?}");
+        arguments
     }
 
     #[test]
@@ -157,25 +236,41 @@ mod tests {
             for backend in [Backend::Kvm, Backend::Process, Backend::Auto] {
                 let Filter(program) = Filter::new(duty, backend);
                 let all: Vec<_> = rules::of(duty, backend).collect();
-                // All that the rules ask for, and what is beside it.
-                let mut values = vec![0, 1, u64::from(u32::MAX), u64::MAX];
-                for rule in &all {
-                    let (Argument::Is(_, value) | Argument::Without(_, value)) = rule.argument else {
-                        continue;
+                let process = std::process::id();
+                let mut values = BTreeSet::from([0, 1, 1 << 40, u64::from(u32::MAX), u64::MAX]);
+                for argument in all.iter().flat_map(|rule| rule.arguments) {
+                    let value = match argument {
+                        Argument::Is(_, value) | Argument::Without(_, value) => value,
+                        Argument::Own(_) => process.into(),
+                        Argument::Any | Argument::Null(_) | Argument::One(_) => continue,
                     };
                     values.extend([value, value + 1, value ^ 0x40, value | 1 << 40]);
                 }
                 for number in (0..600).chain([0x4000_0001, u32::MAX]) {
-                    for value in &values {
-                        let arguments = [*value; 6];
-                        let fits = |rule: &&&rules::Rule| {
-                            rule.call as u32 == number && rule.argument.fits(&arguments)
+                    let of_call = || all.iter().filter(|rule| rule.call as u32 == number);
+                    // All arguments alike, and those that each rule asks for but for one.
+                    let alike = values.iter().map(|value| [*value; 6]);
+                    let asked = of_call().flat_map(|rule| {
+                        let fitting = fitting(rule, process);
+                        let values = &values;
+                        (0..6).flat_map(move |index| {
+                            values.iter().map(move |value| {
+                                let mut arguments = fitting;
+                                arguments[index] = *value;
+                                arguments
+                            })
+                        })
+                    });
+                    for arguments in alike.chain(asked) {
+                        let found_rule = of_call().find(|rule| rule.fits(&arguments, process));
+                        let expected = match found_rule.map(|rule| rule.answer) {
+                            Some(Answer::Made) => SECCOMP_RET_ALLOW,
+                            Some(Answer::Refused(error)) => SECCOMP_RET_ERRNO | error as u32,
+                            None => SECCOMP_RET_KILL_PROCESS,
                         };
-                        let allowed = all.iter().any(|rule| fits(&rule));
-                        let expected = if allowed { SECCOMP_RET_ALLOW } else { SECCOMP_RET_KILL_PROCESS };
                         let (found, steps) = run(&program, X86_64, number, arguments);
-                        assert_eq!(found, expected, "{duty:?} {backend:?} {number} {value:#x}");
-                        assert!(steps < 90, "{steps} instructions for {number}");
+                        assert_eq!(found, expected, "{duty:?} {backend:?} {number} {arguments:#x?}");
+                        assert!(steps < 120, "{steps} instructions for {number}");
                     }
                     let (of_others, _) = run(&program, 0x4000_0003, number, [0; 6]);
                     assert_eq!(of_others, SECCOMP_RET_KILL_PROCESS);

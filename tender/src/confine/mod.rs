@@ -4,6 +4,7 @@
 //! | file | what it does |
 //! |---|---|
 //! | `files` | which files may be opened, by landlock; descriptors that the process was started with |
+//! | `capabilities` | what root may and others may not |
 //! | `rules` | which system calls there may be, each with its reason |
 //! | `filter` | makes them a seccomp filter |
 //! | `chosen` | the option of the commands, and what they do in which order |
@@ -12,12 +13,14 @@
 //! embeds the library confines the threads of a pool alone, by
 //! [`confined`](crate::pool::Builder::confined), or itself by what is here.
 
+mod capabilities;
 #[cfg(feature = "command")]
 mod chosen;
 mod files;
 mod filter;
 pub mod rules;
 
+pub use capabilities::{Kept, give_up_capabilities};
 #[cfg(feature = "command")]
 pub use chosen::Confinement;
 pub use files::{Files, close_others};
@@ -43,6 +46,11 @@ pub enum ConfineError {
     /// Descriptors could not be closed.
     #[error("cannot close the descriptors that this process was started with: {0}")]
     Descriptors(io::Error),
+    /// Capabilities could not be given up.
+    #[error(
+        "cannot give up the capabilities that this process was started with: {0}; --no-confine runs without"
+    )]
+    Capabilities(io::Error),
     /// The list of its pages.
     #[error("cannot open /proc/self/pagemap, which taking snapshots takes: {0}")]
     Pages(io::Error),

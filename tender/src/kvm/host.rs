@@ -5,6 +5,8 @@ use crate::machine::{HostError, MOST_MEMORY};
 use kvm_bindings::CpuId;
 use kvm_ioctls::{Kvm, VmFd};
 use std::io;
+#[cfg(feature = "command")]
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::{Mutex, PoisonError};
 
 /// The handle of KVM and what is the same for all VMs of a process.
@@ -26,8 +28,8 @@ impl Host {
         let kvm = Kvm::new().map_err(|error| {
             let error = io::Error::from(error);
             match error.raw_os_error() {
-                Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => HostError::Absent,
-                Some(libc::EACCES | libc::EPERM) => HostError::Denied,
+                Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => HostError::Absent(super::absent()),
+                Some(libc::EACCES | libc::EPERM) => HostError::Denied(super::Denied::look()),
                 _ => HostError::Open(error),
             }
         })?;
@@ -49,6 +51,20 @@ impl Host {
         let vm = super::machine::create_vm(&self).map_err(|error| HostError::NoVm(error.into()))?;
         *self.spare.lock().unwrap_or_else(PoisonError::into_inner) = Some(vm);
         Ok(self)
+    }
+
+    /// What it holds open.
+    #[cfg(feature = "command")]
+    pub(crate) fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        let spare = spare.as_ref().map(AsRawFd::as_raw_fd);
+        // SAFETY: KVM is open as long as this host is borrowed. So is the VM, unless a machine takes it, whose it
+        // is then: who asks does so before there is one.
+        [self.kvm.as_raw_fd()]
+            .into_iter()
+            .chain(spare)
+            .map(|open| unsafe { BorrowedFd::borrow_raw(open) })
+            .collect()
     }
 
     /// The VM that was made so, for one machine.

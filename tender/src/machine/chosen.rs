@@ -4,7 +4,6 @@ use super::{Backend, Host, HostError};
 use crate::process;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use std::path::Path;
 
 /// What runs guests, from the command line or the environment.
 #[derive(Debug, Clone, Copy, Args)]
@@ -18,17 +17,6 @@ pub struct Chosen {
 }
 
 impl Chosen {
-    /// Which it is.
-    #[must_use]
-    pub fn backend(self) -> Backend {
-        self.backend
-    }
-
-    /// What a process reads that makes calls in instances: of each process that runs a guest, the list of its pages.
-    pub fn reads<'p>(self) -> impl Iterator<Item = &'p Path> {
-        (self.backend != Backend::Kvm).then_some(Path::new("/proc")).into_iter()
-    }
-
     /// Gets it ready, and has `say` say so if it is not KVM for a reason that the user may want to know.
     ///
     /// # Errors

@@ -74,7 +74,7 @@ pub enum Dead {
     )]
     NoTimer(i32),
     /// The process that ran the guest is no more.
-    #[error("the guest's process ended, or was killed from outside (wait status {0:#x})")]
+    #[error("the guest's process {}", ended(*.0))]
     Process(i32),
     /// There is no process to run the guest in.
     #[error("the kernel refused to {0}: {err}", err = std::io::Error::from_raw_os_error(*.1))]
@@ -85,4 +85,45 @@ pub enum Dead {
     /// KVM_RUN itself failed.
     #[error("KVM_RUN failed: {}", std::io::Error::from_raw_os_error(*.0))]
     Run(i32),
+}
+
+/// How a process ended that has this wait status (wait(2)), after its name.
+pub(crate) fn ended(status: i32) -> String {
+    const KILLED: &str = ": perhaps the host is out of memory (`dmesg` says so), or somebody has ended it";
+    if libc::WIFEXITED(status) {
+        return format!("ended by itself with status {}", libc::WEXITSTATUS(status));
+    }
+    let signal = libc::WTERMSIG(status);
+    let name = match signal {
+        libc::SIGKILL => return format!("was killed by SIGKILL{KILLED}"),
+        libc::SIGSYS => "SIGSYS (a system call that a filter forbids)".to_owned(),
+        libc::SIGSEGV => "SIGSEGV".to_owned(),
+        libc::SIGBUS => "SIGBUS".to_owned(),
+        libc::SIGILL => "SIGILL".to_owned(),
+        libc::SIGFPE => "SIGFPE".to_owned(),
+        libc::SIGTRAP => "SIGTRAP".to_owned(),
+        libc::SIGABRT => "SIGABRT".to_owned(),
+        libc::SIGTERM => "SIGTERM".to_owned(),
+        libc::SIGXCPU => "SIGXCPU: its time of the CPU is limited (ulimit -t)".to_owned(),
+        other => format!("signal {other}"),
+    };
+    format!("was killed by {name}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Dead, ended};
+
+    #[test]
+    fn how_a_process_ended_is_said_in_words() {
+        let killed = Dead::Process(libc::SIGKILL).to_string();
+        assert!(
+            killed
+                .starts_with("the guest's process was killed by SIGKILL: perhaps the host is out of memory")
+        );
+        assert_eq!(ended(3 << 8), "ended by itself with status 3");
+        assert!(ended(libc::SIGSYS).contains("a system call that a filter forbids"));
+        assert_eq!(ended(libc::SIGSEGV | 0x80), "was killed by SIGSEGV");
+        assert_eq!(ended(40), "was killed by signal 40");
+    }
 }

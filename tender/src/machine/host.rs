@@ -6,6 +6,9 @@ use crate::snapshot::format::Cpuid;
 use crate::{kvm, process};
 use kvm_bindings::{CpuId, kvm_cpuid_entry2};
 use std::io;
+#[cfg(feature = "command")]
+use std::os::fd::BorrowedFd;
+use std::path::Path;
 use std::str::FromStr;
 
 /// What guests are run by.
@@ -59,16 +62,11 @@ impl FromStr for Backend {
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
     /// There is no /dev/kvm.
-    #[error(
-        "there is no /dev/kvm: this kernel has no KVM, or its module is not loaded \
-             (modprobe kvm_intel or kvm_amd; in a cloud machine, nested virtualisation must be on)"
-    )]
-    Absent,
+    #[error("there is no /dev/kvm: perhaps {0}; guests run without it by --backend process")]
+    Absent(String),
     /// /dev/kvm may not be opened.
-    #[error(
-        "may not open /dev/kvm: add yourself to its group (sudo usermod -aG kvm $USER, then log in again)"
-    )]
-    Denied,
+    #[error(transparent)]
+    Denied(#[from] kvm::Denied),
     /// Another reason against opening it.
     #[error("cannot open /dev/kvm: {0}")]
     Open(io::Error),
@@ -125,6 +123,25 @@ impl Host {
         match self {
             Host::Kvm(_) => Backend::Kvm,
             Host::Process(_) => Backend::Process,
+        }
+    }
+
+    /// The file that is still read when calls are made in instances, if any: where guests are processes, the lists
+    /// of their pages, in /proc.
+    #[must_use]
+    pub fn reads(&self) -> Option<&'static Path> {
+        match self {
+            Host::Kvm(_) => None,
+            Host::Process(_) => Some(Path::new("/proc")),
+        }
+    }
+
+    /// What it holds open.
+    #[cfg(feature = "command")]
+    pub(crate) fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        match self {
+            Host::Kvm(host) => host.descriptors(),
+            Host::Process(_) => Vec::new(),
         }
     }
 

@@ -27,7 +27,7 @@ pub(crate) use any::AnyMachine;
 #[cfg(feature = "command")]
 pub use chosen::Chosen;
 pub use exit::Dead;
-pub(crate) use exit::Exit;
+pub(crate) use exit::{Exit, ended};
 pub use host::{Backend, Host, HostError, NoBackend};
 pub(crate) use kick::{Aim, Target};
 pub use kick::{Kicker, Reachable, kick_signal};

@@ -10,6 +10,9 @@ use std::os::fd::{AsRawFd, FromRawFd};
 /// What a file of guest memory has beyond that, for the tender's own use in the process that maps it.
 pub(crate) const BEYOND: u64 = 16 << 10;
 
+/// Linux 6.3 and newer want to be told that parts of a file in memory will be executable.
+pub(crate) const MFD_EXEC: libc::c_uint = 0x10;
+
 impl Memory {
     /// The file that it lies in, where it was made so.
     pub(crate) fn file(&self) -> Option<&File> {
@@ -86,11 +89,9 @@ impl Memory {
 
 /// A file in memory, of this length and a little more.
 pub(super) fn make(size: u64) -> io::Result<File> {
-    /// MFD_EXEC: Linux 6.3 and newer want to be told that parts of it will be executable.
-    const EXECUTABLE: libc::c_uint = 0x10;
     // SAFETY: the name is a C string; the call gives a new descriptor or an error.
     let make = |flags| unsafe { libc::memfd_create(c"coracle-guest".as_ptr(), libc::MFD_CLOEXEC | flags) };
-    let mut descriptor = make(EXECUTABLE);
+    let mut descriptor = make(MFD_EXEC);
     if descriptor < 0 && io::Error::last_os_error().raw_os_error() == Some(libc::EINVAL) {
         descriptor = make(0);
     }

@@ -22,6 +22,9 @@ mod written;
 
 pub(crate) use access::Copying;
 pub(crate) use file::BEYOND;
+#[cfg(feature = "confine")]
+pub(crate) use file::MFD_EXEC;
+
 pub(crate) use pagemap::Pagemap;
 pub(crate) use reservation::Reservation;
 pub(crate) use written::Written;

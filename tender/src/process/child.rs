@@ -7,7 +7,7 @@
 use super::foothold::{self, Step};
 use super::space::Run;
 use super::tracee::{Stop, Tracee};
-use crate::machine::MachineError;
+use crate::machine::{MachineError, ended};
 use crate::memory::Memory;
 use std::arch::{asm, global_asm};
 use std::io;
@@ -16,9 +16,23 @@ use std::os::fd::AsRawFd;
 /// The request of arch_prctl(2) that has `cpuid` trap, or not (Linux, arch/x86/include/uapi/asm/prctl.h).
 pub(crate) const ARCH_SET_CPUID: u64 = 0x1012;
 
+/// How the guest's memory is mapped there, as mmap(2) takes it.
+pub(crate) const MAPPED: u64 = (libc::MAP_SHARED | libc::MAP_FIXED | libc::MAP_NORESERVE) as u64;
+
 /// Names what was being done when the kernel refused.
 pub(super) fn refused(doing: &'static str) -> impl FnOnce(io::Error) -> MachineError {
     move |source| MachineError { who: "the kernel", doing, source }
+}
+
+/// There is no process for the guest.
+fn unmade(error: io::Error) -> MachineError {
+    refused(match error.raw_os_error() {
+        Some(libc::EAGAIN) => {
+            "make a process for the guest: this user has as many as it may (ulimit -u), or this container or service as \
+             many as its cgroup may (pids.max); end some, or raise the limit"
+        }
+        _ => "make a process for the guest",
+    })(error)
 }
 
 /// Makes a child that has `runs` of `memory` and nothing else, stopped before its first instruction.
@@ -27,7 +41,7 @@ pub(super) fn make(memory: &Memory, runs: &[Run], xcr0: u64) -> Result<Tracee, M
     let file = file.map_err(refused("share the guest's memory with a process"))?.as_raw_fd();
     let steps = steps(file, runs);
     foothold::write(memory, &steps, xcr0).map_err(refused("hold the guest's memory"))?;
-    let process = begin(file, memory.size()).map_err(refused("make a process for the guest"))?;
+    let process = begin(file, memory.size()).map_err(unmade)?;
     let mut tracee = Tracee::seize(process).map_err(refused(
         "let the tender trace the guest's process (ptrace; /proc/sys/kernel/yama/ptrace_scope must be 0 or 1, and a \
          container's seccomp profile must let it through, as Docker's does since Linux 4.8: else --cap-add SYS_PTRACE)",
@@ -44,7 +58,7 @@ fn settle(tracee: &mut Tracee, steps: &[Step]) -> Result<(), MachineError> {
         match stop {
             Stop::SystemCall => return Ok(()),
             Stop::Ended(status) => {
-                let words = format!("it ended before it had begun (wait status {status:#x})");
+                let words = format!("it {} before it had begun", ended(status));
                 return Err(refused("keep the guest's process")(io::Error::other(words)));
             }
             _ => {}
@@ -65,7 +79,6 @@ fn steps(file: i32, runs: &[Run]) -> Vec<Step> {
     const UNREGISTER: u64 = 1;
     const SIGNATURE: u64 = 0x5305_3053;
     const SECCOMP_SET_MODE_FILTER: u64 = 1;
-    const SHARED: u64 = (libc::MAP_SHARED | libc::MAP_FIXED | libc::MAP_NORESERVE) as u64;
     let own = std::process::id();
     let control = libc::SYS_prctl;
     let mut steps = vec![
@@ -100,7 +113,7 @@ fn steps(file: i32, runs: &[Run]) -> Vec<Step> {
     ));
     steps.extend(runs.iter().map(|run| {
         let protection = run.protection() as u64;
-        let arguments = [run.address, run.length, protection, SHARED, file as u64, run.physical];
+        let arguments = [run.address, run.length, protection, MAPPED, file as u64, run.physical];
         Step::new("map the guest's memory in its process", libc::SYS_mmap, arguments, run.address)
     }));
     steps.extend([
@@ -227,5 +240,19 @@ fn begin(file: i32, offset: u64) -> io::Result<libc::pid_t> {
     match child {
         error @ ..0 => Err(io::Error::from_raw_os_error(-error as i32)),
         process => libc::pid_t::try_from(process).map_err(io::Error::other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unmade;
+    use std::io;
+
+    #[test]
+    fn where_there_are_as_many_processes_as_there_may_be_the_limits_are_named() {
+        let said = unmade(io::Error::from_raw_os_error(libc::EAGAIN)).to_string();
+        assert!(said.contains("ulimit -u") && said.contains("pids.max"), "{said}");
+        let said = unmade(io::Error::from_raw_os_error(libc::ENOMEM)).to_string();
+        assert!(!said.contains("ulimit") && said.contains("Cannot allocate memory"), "{said}");
     }
 }

@@ -19,9 +19,9 @@ use std::os::unix::fs::FileExt;
 /// Where Linux ends the address space of a program (TASK_SIZE_MAX, four levels of paging).
 const END: u64 = (1 << 47) - PAGE;
 /// The bytes of it.
-pub(super) const LENGTH: u64 = BEYOND;
+pub(crate) const LENGTH: u64 = BEYOND;
 /// Where it begins.
-pub(super) const START: u64 = END - LENGTH;
+pub(crate) const START: u64 = END - LENGTH;
 /// Where the kernel is let to write what it knows of a fault.
 pub(super) const FRAME: u64 = START + PAGE;
 /// How long that is.

@@ -36,11 +36,13 @@ mod trapping;
 mod watch;
 
 #[cfg(feature = "confine")]
-pub(crate) use child::ARCH_SET_CPUID;
+pub(crate) use child::{ARCH_SET_CPUID, MAPPED};
+#[cfg(feature = "confine")]
+pub(crate) use foothold::{LENGTH as FOOTHOLD_LENGTH, START as FOOTHOLD_START};
 pub use host::Host;
 pub(crate) use machine::Machine;
 pub(crate) use place::let_go;
 pub(crate) use tracee::interrupt;
 pub use trapping::let_cpuid_trap;
 #[cfg(feature = "confine")]
-pub(crate) use watch::{PAGEMAP_SCAN, UFFDIO_API, UFFDIO_REGISTER, UFFDIO_WRITEPROTECT};
+pub(crate) use watch::{PAGEMAP_SCAN, UFFDIO_API, UFFDIO_REGISTER, UFFDIO_WRITEPROTECT, USERFAULTFD};

@@ -28,6 +28,8 @@ const PROTECTING: u64 = 2;
 const PROTECT: u64 = 1;
 /// UFFD_USER_MODE_ONLY, which everybody may ask for: system calls of the child are no concern.
 const USER_MODE_ONLY: u64 = 1;
+/// What is asked of userfaultfd(2).
+pub(crate) const USERFAULTFD: u64 = libc::O_CLOEXEC as u64 | libc::O_NONBLOCK as u64 | USER_MODE_ONLY;
 
 /// A request to list pages (linux/fs.h, `struct pm_scan_arg`).
 #[derive(Debug, Default)]
@@ -252,8 +254,7 @@ impl Watch {
 
 /// Has a child make a descriptor for its memory and takes it from it.
 fn make_in(tracee: &mut Tracee) -> io::Result<OwnedFd> {
-    let flags = libc::O_CLOEXEC as u64 | libc::O_NONBLOCK as u64 | USER_MODE_ONLY;
-    let number = tracee.call(libc::SYS_userfaultfd, [flags])?;
+    let number = tracee.call(libc::SYS_userfaultfd, [USERFAULTFD])?;
     let taken = take(tracee.process(), number);
     tracee.call(libc::SYS_close, [number])?;
     taken

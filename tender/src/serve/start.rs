@@ -9,8 +9,8 @@ use super::log::Log;
 use super::metrics::Metrics;
 use super::options::Options;
 use super::reactor::Reactor;
-use crate::confine::{ConfineError, Duty};
-use crate::machine::HostError;
+use crate::confine::{ConfineError, Duty, Kept};
+use crate::machine::{Host, HostError};
 use crate::pool::{MOST_UNWANTED, cpus};
 use crate::runnable::Runnable;
 use std::io::{self, Write};
@@ -113,24 +113,25 @@ pub fn run(options: Options) -> Result<u8, ServeError> {
     let limit = raise_limit();
     // Addresses first: that one is taken is found out sooner than a program boots, and a confined process takes none.
     let listeners = settings.listen.iter().map(|address| listen(*address)).collect::<Result<Vec<_>, _>>()?;
-    let programs = confine(&settings, &listeners)?;
+    let host = Arc::new(settings.backend.open(say)?);
+    let programs = confine(&settings, &host, &listeners)?;
     let log = Log::start(settings.log)?;
-    let served = serve(settings, limit, listeners, programs, &log);
+    let served = serve(settings, &host, limit, listeners, programs, &log);
     log.flush();
     served
 }
 
 /// Confines this process, which has one thread yet, to the files of its functions, which are answered open.
-fn confine(settings: &Settings, listeners: &[TcpListener]) -> Result<Vec<Runnable>, ServeError> {
+fn confine(settings: &Settings, host: &Host, listeners: &[TcpListener]) -> Result<Vec<Runnable>, ServeError> {
     let (confinement, functions) = (settings.confinement, &settings.functions);
     confinement.prepare()?;
-    let files = functions.iter().map(|function| function.program.as_path()).chain(settings.backend.reads());
-    confinement.files(settings.backend, files, None, say)?;
+    let files = functions.iter().map(|function| function.program.as_path()).chain(host.reads());
+    confinement.files(files, None, say)?;
     let programs = functions.iter().map(|function| Runnable::open(&function.program));
     let programs = programs.collect::<Result<Vec<_>, _>>().map_err(FunctionError::from)?;
     let files = programs.iter().map(|program| program.file().as_fd());
     let kept: Vec<_> = files.chain(listeners.iter().map(AsFd::as_fd)).collect();
-    confinement.descriptors(&kept)?;
+    confinement.started_with(host, &kept, Kept::Nothing)?;
     Ok(programs)
 }
 
@@ -141,22 +142,22 @@ fn say(words: &str) {
 
 fn serve(
     settings: Settings,
+    host: &Arc<Host>,
     limit: u64,
     listeners: Vec<TcpListener>,
     programs: Vec<Runnable>,
     log: &Log,
 ) -> Result<u8, ServeError> {
     let confinement = settings.confinement;
-    let host = Arc::new(settings.backend.open(say)?);
     let connections = connections(&settings, limit, host.descriptors_per_instance())?;
-    confinement.calls(Duty::Serve, &host)?;
+    confinement.calls(Duty::Serve, host)?;
     let metrics = Metrics::new();
     let threads = settings.threads.map_or_else(cpus, usize::from);
     let fresh = settings.fresh_layout.is_some();
     let functions = settings.functions.into_iter().zip(programs).map(|(function, program)| {
         let ready = threads.min(function.instances as usize);
         let making = Making { fresh, ready, confined: confinement.is_wanted() };
-        Function::open(&host, function, program, making, log, &metrics).map(Arc::new)
+        Function::open(host, function, program, making, log, &metrics).map(Arc::new)
     });
     let functions = functions.collect::<Result<Vec<_>, _>>()?;
     if let Some(period) = settings.fresh_layout {

@@ -5,7 +5,7 @@ use super::show::FAILED;
 use crate::command::say::say;
 use coracle_hypercall::exit;
 use coracle_tender::calls::LogEntry;
-use coracle_tender::confine::{ConfineError, Duty};
+use coracle_tender::confine::{ConfineError, Duty, Kept};
 use coracle_tender::image::Image;
 use coracle_tender::instance::Config;
 use coracle_tender::machine::Host;
@@ -52,13 +52,12 @@ pub(super) struct Called {
 
 impl Callee {
     /// Gets a program ready for so many calls.
-    pub(super) fn open(invoke: &Invoke, count: u64) -> Result<Callee, NoCallee> {
+    pub(super) fn open(invoke: &Invoke, host: Arc<Host>, count: u64) -> Result<Callee, NoCallee> {
         let path = invoke.program.as_path();
         let opened = Runnable::open(path).map_err(|error| error.to_string())?;
         let unconfined = |error: ConfineError| error.to_string();
-        invoke.confinement.descriptors(&[opened.file().as_fd()]).map_err(unconfined)?;
-        let host = invoke.backend.open(|words| say(words)).map_err(|error| error.to_string())?;
-        let host = Arc::new(host);
+        let opened_file = [opened.file().as_fd()];
+        invoke.confinement.started_with(&host, &opened_file, Kept::Nothing).map_err(unconfined)?;
         invoke.confinement.calls(Duty::Pool, &host).map_err(unconfined)?;
         let image = match opened {
             Runnable::Snapshot(file) => return snapshot(invoke, &host, file, count),

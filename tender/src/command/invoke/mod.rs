@@ -26,6 +26,7 @@ use show::Shown;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use summary::Summary;
 
@@ -85,10 +86,13 @@ impl About for Invoke {
 
 impl Invoke {
     pub(super) fn carry_out(self) -> u8 {
-        let files = self.input.as_deref().into_iter().chain([&*self.program]).chain(self.backend.reads());
+        let host = match self.backend.open(|words| say(words)) {
+            Ok(host) => Arc::new(host),
+            Err(error) => return refuse(error),
+        };
+        let files = self.input.as_deref().into_iter().chain([&*self.program]).chain(host.reads());
         let confined = self.confinement.prepare();
-        let confined =
-            confined.and_then(|()| self.confinement.files(self.backend, files, None, |words| say(words)));
+        let confined = confined.and_then(|()| self.confinement.files(files, None, |words| say(words)));
         if let Err(error) = confined {
             return refuse(error);
         }
@@ -98,7 +102,7 @@ impl Invoke {
         };
         let inputs: Vec<&[u8]> = if self.each_line { lines(&input) } else { vec![&input] };
         let count = self.n.saturating_mul(inputs.len() as u64);
-        let callee = match Callee::open(&self, count) {
+        let callee = match Callee::open(&self, host, count) {
             Ok(callee) => callee,
             Err(error) => {
                 say(format_args!("coracle: {}\n", error.words));

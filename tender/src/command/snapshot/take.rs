@@ -4,7 +4,7 @@ use crate::command::guest::Guest;
 use crate::command::say::{say, say_unless, show};
 use crate::command::{refuse, value};
 use clap::{Args, ValueHint};
-use coracle_tender::confine::{Confinement, Duty};
+use coracle_tender::confine::{Confinement, Duty, Kept};
 use coracle_tender::image::Image;
 use coracle_tender::machine::Chosen;
 use coracle_tender::snapshot::{Said, Snapshot, TakeError};
@@ -79,11 +79,11 @@ impl Take {
 
     fn make(self, path: &Path, output: &Path) -> Result<Made, Box<dyn Error>> {
         self.confinement.prepare()?;
-        self.confinement.files(self.backend, [path], Some(folder(output)), |words| say(words))?;
+        let host = Arc::new(self.backend.open(|words| say_unless(self.quiet, words))?);
+        self.confinement.files([path], Some(folder(output)), |words| say(words))?;
         let image = Arc::new(Image::open(path)?);
         check_output(output, &image)?;
-        self.confinement.descriptors(&[image.file().as_fd()])?;
-        let host = Arc::new(self.backend.open(|words| say_unless(self.quiet, words))?);
+        self.confinement.started_with(&host, &[image.file().as_fd()], Kept::WriteFiles)?;
         let arguments = std::iter::once(path.into()).chain(self.arguments).collect();
         let config = self.guest.config(arguments);
         self.confinement.calls(Duty::Snapshot, &host)?;

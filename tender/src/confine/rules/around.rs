@@ -1,8 +1,9 @@
 //! The rules for what is done around guests: streams, files, threads, HTTP.
 
-use super::Argument::{Any, Is};
+use super::Argument::{Any, Is, Null};
 use super::Duty::{Pool, Run, Serve, Snapshot, Worker};
-use super::{List, TO_READ, first, rule, second};
+use super::guests::FILE;
+use super::{List, TO_READ, first, refused, rule, second};
 use crate::machine::Backend;
 use libc::*;
 
@@ -26,7 +27,7 @@ pub(super) const SYMBOLS: List = List {
     backend: Backend::Auto,
     rules: &[
         rule(SYS_openat, TO_READ, "the file of --symbols, which landlock lets through"),
-        rule(SYS_memfd_create, Any, "the image within a snapshot"),
+        rule(SYS_memfd_create, second(FILE), "the image within a snapshot"),
         rule(SYS_pwrite64, Any, "the same"),
         rule(SYS_ftruncate, Any, "the same"),
     ],
@@ -76,8 +77,9 @@ pub(super) const THREADS: List = List {
     duties: &[Pool, Serve, Worker],
     backend: Backend::Auto,
     rules: &[
-        rule(SYS_clone3, Any, "threads"),
-        rule(SYS_clone, first(OF_THREADS), "the same").rarely("in containers whose profile refuses clone3"),
+        // Its flags are in memory, where no filter looks. The C library then goes on with clone.
+        refused(SYS_clone3, ENOSYS, "threads"),
+        rule(SYS_clone, first(OF_THREADS), "the same"),
         rule(
             SYS_openat,
             TO_READ,
@@ -116,7 +118,8 @@ pub(super) const CONFINE: List = List {
             SYS_seccomp,
             first(SECCOMP_SET_MODE_FILTER as u64),
             "a filter for a thread that only runs guests",
-        ),
+        )
+        .and(second(0)),
     ],
 };
 
@@ -128,12 +131,14 @@ pub(super) const SERVE: List = List {
     rules: &[
         rule(SYS_accept4, Any, "connections"),
         rule(SYS_recvfrom, Any, "requests"),
-        rule(SYS_sendto, Any, "responses"),
+        // To who is connected: a datagram could go to any socket that has a path.
+        rule(SYS_sendto, Null(4), "responses"),
         rule(SYS_writev, Any, "responses"),
         rule(SYS_shutdown, Any, "the end of a connection"),
         rule(SYS_setsockopt, Any, "responses without delay"),
         rule(SYS_getsockname, Any, "the address that is listened on"),
-        rule(SYS_socketpair, Any, "what signals are told through"),
+        rule(SYS_socketpair, first(AF_UNIX as u64), "what signals are told through")
+            .and(second((SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK) as u64)),
         rule(SYS_fcntl, second(F_GETFL as u64), "connections that do not block")
             .rarely("where tokio looks at that, in debug builds"),
         rule(SYS_ioctl, second(FIONBIO), "connections that do not block"),

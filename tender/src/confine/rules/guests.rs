@@ -1,10 +1,13 @@
 //! The rules for running guests and for making them.
 
-use super::Argument::{Any, Is};
+use super::Argument::{Any, Is, Null, One, Own};
 use super::Duty::{Pool, Run, Serve, Snapshot, Worker};
-use super::{Argument, CODE, DATA, List, first, rule, second};
+use super::{Argument, CODE, DATA, List, first, rule, second, third};
 use crate::machine::Backend;
-use crate::process::{PAGEMAP_SCAN, UFFDIO_API, UFFDIO_REGISTER, UFFDIO_WRITEPROTECT};
+use crate::process::{
+    FOOTHOLD_LENGTH, FOOTHOLD_START, MAPPED, PAGEMAP_SCAN, UFFDIO_API, UFFDIO_REGISTER, UFFDIO_WRITEPROTECT,
+    USERFAULTFD,
+};
 use kvm_bindings::{
     kvm_clear_dirty_log, kvm_cpuid2, kvm_dirty_log, kvm_enable_cap, kvm_sregs, kvm_userspace_memory_region,
     kvm_xcrs, kvm_xsave,
@@ -36,6 +39,10 @@ const OFTEN: &str = "where a guest makes one call after the other";
 const STOPPED: &str = "when the process was stopped meanwhile";
 const OLD_CLOCK: &str = "where reading the clock takes a call";
 
+/// The flags of files in memory.
+pub(super) const FILE: u64 = (MFD_CLOEXEC | MFD_ALLOW_SEALING) as u64;
+const EXECUTABLE_FILE: u64 = (MFD_CLOEXEC | crate::memory::MFD_EXEC) as u64;
+
 /// Running a guest, whatever does.
 pub(super) const RUN: List = List {
     name: "running a guest",
@@ -60,7 +67,7 @@ pub(super) const RUN: List = List {
         rule(SYS_rt_sigreturn, Any, "the way back from a handler"),
         rule(SYS_gettid, Any, "whose deadline it is"),
         rule(SYS_getpid, Any, "the same, and ending by a signal"),
-        rule(SYS_tgkill, Any, "ending by a signal, as after a panic of the tender")
+        rule(SYS_tgkill, Own(0), "ending by a signal, as after a panic of the tender")
             .rarely("after a mistake of the tender's, and on a second Ctrl-C"),
         rule(SYS_mmap, DATA, "memory of the tender's own"),
         rule(SYS_mremap, Any, "memory of the tender's own").rarely(LATER),
@@ -70,8 +77,8 @@ pub(super) const RUN: List = List {
         rule(SYS_brk, Any, "memory of the tender's own"),
         rule(SYS_futex, Any, "locks"),
         rule(SYS_sched_yield, Any, "locks").rarely("when two threads want the same at once"),
-        rule(SYS_process_vm_readv, Any, "memory of a snapshot's file that may be cut short meanwhile"),
-        rule(SYS_process_vm_writev, Any, "the same"),
+        rule(SYS_process_vm_readv, Own(0), "memory of a snapshot's file that may be cut short meanwhile"),
+        rule(SYS_process_vm_writev, Own(0), "the same"),
         rule(SYS_exit_group, Any, "the end"),
     ],
 };
@@ -117,7 +124,7 @@ pub(super) const RUN_PROCESS: List = List {
         rule(SYS_sched_getaffinity, Any, "where the thread may run").rarely(OFTEN),
         rule(SYS_sched_setaffinity, Any, "its place beside the guest's process").rarely(OFTEN),
         rule(SYS_getcpu, Any, "the same").rarely(OLD_CLOCK),
-        rule(SYS_kill, second(SIGKILL as u64), "the end of the guest's process"),
+        rule(SYS_kill, second(SIGKILL as u64), "the end of the guest's process").and(One(0)),
         rule(SYS_fallocate, Any, "giving the guest memory, or taking it back")
             .rarely("when it reaches for more than a little, or gives some up"),
         rule(SYS_arch_prctl, CPUID, "cpuid in the tender itself, where it traps").rarely(ASKS_CPU),
@@ -132,7 +139,7 @@ pub(super) const MAKE: List = List {
     rules: &[
         rule(SYS_ftruncate, Any, "a snapshot, in memory; memory of a guest in a process"),
         rule(SYS_pwrite64, Any, "the same"),
-        rule(SYS_memfd_create, Any, "the same"),
+        rule(SYS_memfd_create, second(FILE), "the same"),
         rule(SYS_lseek, Any, "which pages such a file has"),
         rule(SYS_timer_delete, Any, "the deadline's timer, when its thread ends"),
         rule(SYS_fcntl, second(F_ADD_SEALS as u64), "that a snapshot in memory never changes"),
@@ -172,6 +179,8 @@ pub(super) const MAKE_PROCESS: List = List {
     duties: &[Snapshot, Pool, Serve, Worker],
     backend: Backend::Process,
     rules: &[
+        rule(SYS_memfd_create, second(EXECUTABLE_FILE), "its memory, which holds code too"),
+        rule(SYS_memfd_create, second(MFD_CLOEXEC as u64), "the same").rarely("before Linux 6.3"),
         rule(SYS_clone, first(0), "a process: with no flags, it shares nothing"),
         rule(SYS_ptrace, ptrace(PTRACE_SEIZE), "tracing it"),
         rule(SYS_ptrace, ptrace(PTRACE_GETREGSET), "its extended state, for a snapshot"),
@@ -184,8 +193,8 @@ pub(super) const WATCH: List = List {
     duties: &[Pool, Serve, Worker],
     backend: Backend::Process,
     rules: &[
-        rule(SYS_pidfd_open, Any, "taking a descriptor from it").rarely(LARGE),
-        rule(SYS_pidfd_getfd, Any, "the same").rarely(LARGE),
+        rule(SYS_pidfd_open, One(0), "taking a descriptor from it").and(second(0)).rarely(LARGE),
+        rule(SYS_pidfd_getfd, third(0), "the same").rarely(LARGE),
         rule(SYS_ioctl, second(UFFDIO_API), "a descriptor that watches its pages").rarely(LARGE),
         rule(SYS_ioctl, second(UFFDIO_REGISTER), "the same").rarely(LARGE),
         rule(SYS_ioctl, second(UFFDIO_WRITEPROTECT), "which of them").rarely(LARGE),
@@ -203,18 +212,35 @@ pub(super) const CHILD: List = List {
     duties: &[Snapshot, Pool, Serve, Worker],
     backend: Backend::Process,
     rules: &[
-        rule(SYS_mmap, CODE, "the guest's memory, of which code is not writable").rarely(CHILD_ONLY),
+        rule(SYS_mmap, CODE, "the guest's memory, of which code is not writable")
+            .and(Is(3, MAPPED))
+            .rarely(CHILD_ONLY),
+        rule(SYS_mmap, third((PROT_READ | PROT_EXEC) as u64), "the tender's own code in it")
+            .and(first(FOOTHOLD_START & 0xffff_ffff))
+            .and(second(FOOTHOLD_LENGTH))
+            .and(Is(3, (MAP_SHARED | MAP_FIXED) as u64))
+            .rarely(CHILD_ONLY),
         rule(SYS_mprotect, CODE, "the guest's rights, of which none are to write and execute")
             .rarely(CHILD_ONLY),
-        rule(SYS_userfaultfd, Any, "a descriptor that watches its pages, which the tender takes from it")
-            .rarely(CHILD_ONLY),
+        rule(
+            SYS_userfaultfd,
+            first(USERFAULTFD),
+            "a descriptor that watches its pages, which the tender takes from it",
+        )
+        .rarely(CHILD_ONLY),
         rule(SYS_getppid, Any, "whether the tender lives").rarely(CHILD_ONLY),
         rule(SYS_prctl, first(PR_SET_PDEATHSIG as u64), "ending with the tender").rarely(CHILD_ONLY),
         rule(SYS_prctl, first(PR_SET_NO_NEW_PRIVS as u64), "no new privileges").rarely(CHILD_ONLY),
-        rule(SYS_close_range, Any, "no descriptors").rarely(CHILD_ONLY),
-        rule(SYS_prlimit64, Is(1, RLIMIT_CORE as u64), "no core dumps").rarely(CHILD_ONLY),
-        rule(SYS_seccomp, first(SECCOMP_SET_MODE_FILTER as u64), "its own filter").rarely(CHILD_ONLY),
+        rule(SYS_close_range, first(0), "no descriptors").and(second(u32::MAX as u64)).rarely(CHILD_ONLY),
+        rule(SYS_prlimit64, first(0), "no core dumps of its own")
+            .and(second(RLIMIT_CORE as u64))
+            .and(Null(3))
+            .rarely(CHILD_ONLY),
+        rule(SYS_seccomp, first(SECCOMP_SET_MODE_FILTER as u64), "its own filter")
+            .and(second(0))
+            .rarely(CHILD_ONLY),
         rule(SYS_kill, second(SIGSTOP as u64), "telling the tender of a step that was refused")
+            .and(One(0))
             .rarely(CHILD_ONLY),
         rule(SYS_gettimeofday, Any, "a guest's jump into the vsyscall page, which is a fault")
             .rarely(CHILD_ONLY),

@@ -4,7 +4,8 @@ use super::in_a_child;
 use crate::library::alone;
 use crate::not_run::not_run;
 use crate::scratch::Scratch;
-use coracle_tender::confine::{self, Files, landlock_version};
+use coracle_tender::confine::{self, Files, Kept, give_up_capabilities, landlock_version};
+use coracle_tender::machine::{Backend, Host};
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::net::TcpStream;
@@ -114,6 +115,57 @@ fn nothing_is_connected_to() {
         );
         assert_eq!(found, 0);
     });
+}
+
+#[test]
+fn of_other_processes_and_the_kernels_memory_nothing_can_be_opened_where_guests_are_processes() {
+    if no_landlock() {
+        return;
+    }
+    alone(
+        "confine::files::of_other_processes_and_the_kernels_memory_nothing_can_be_opened_where_guests_are_processes",
+        || {
+            let host = Host::open(Backend::Process).expect("a host");
+            let proc = host.reads().expect("lists of pages");
+            let other = std::process::id();
+            let found = confined(
+                || Files::none().and_then(|files| files.read(proc)).expect("rules"),
+                || {
+                    let of = |process: u32, name: &str| File::open(format!("/proc/{process}/{name}"));
+                    let mut checks = vec![give_up_capabilities(Kept::Nothing).is_ok()];
+                    // A landlock's own parent is outside of it.
+                    for name in
+                        ["mem", "environ", "maps", "smaps", "pagemap", "auxv", "fd/0", "root/etc/passwd"]
+                    {
+                        checks.push(is_denied(of(other, name)));
+                    }
+                    checks.push(File::open("/proc/kcore").is_err());
+                    checks.push(File::open("/proc/kmsg").is_err());
+                    // SAFETY: the child does nothing but wait for its end, and is waited for.
+                    unsafe {
+                        let child = libc::fork();
+                        if child == 0 {
+                            libc::pause();
+                            libc::_exit(0);
+                        }
+                        checks.push(of(child.cast_unsigned(), "pagemap").is_ok());
+                        libc::kill(child, libc::SIGKILL);
+                        libc::waitpid(child, std::ptr::null_mut(), 0);
+                    }
+                    checks
+                },
+            );
+            assert_eq!(found, 0);
+        },
+    );
+}
+
+#[test]
+fn with_kvm_nothing_in_proc_is_given() {
+    match Host::open(Backend::Kvm) {
+        Ok(host) => assert_eq!(host.reads(), None),
+        Err(error) => not_run(error),
+    }
 }
 
 #[test]

@@ -74,10 +74,12 @@ fn a_call_with_other_arguments_than_its_rules_have_kills() {
     alone("confine::kills::a_call_with_other_arguments_than_its_rules_have_kills", || {
         /// `ioctl` that types for whoever sits at the terminal, and one of KVM's for a device.
         const CREATE_DEVICE: u64 = 0xc00c_aee0;
-        let own = std::process::id().into();
-        let page = (libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC) as u64;
+        // Each child makes these calls with the number of its parent.
+        let other = std::process::id().into();
+        let code = (libc::PROT_READ | libc::PROT_EXEC) as u64;
+        let page = code | libc::PROT_WRITE as u64;
         let cases = [
-            ("ptrace attach", libc::SYS_ptrace, [libc::PTRACE_ATTACH.into(), own, 0, 0, 0, 0]),
+            ("ptrace attach", libc::SYS_ptrace, [libc::PTRACE_ATTACH.into(), other, 0, 0, 0, 0]),
             ("ptrace traceme", libc::SYS_ptrace, [0; 6]),
             ("memory that is writable and executable", libc::SYS_mmap, [0, 4096, page, 0x22, u64::MAX, 0]),
             ("changing memory to that", libc::SYS_mprotect, [0, 0, page, 0, 0, 0]),
@@ -86,10 +88,20 @@ fn a_call_with_other_arguments_than_its_rules_have_kills() {
             ("typing", libc::SYS_ioctl, [0, libc::TIOCSTI, 0, 0, 0, 0]),
             ("a device", libc::SYS_ioctl, [0, CREATE_DEVICE, 0, 0, 0, 0]),
             ("whose signals", libc::SYS_fcntl, [0, libc::F_SETOWN as u64, 0, 0, 0, 0]),
-            ("signal to others", libc::SYS_kill, [own, libc::SIGTERM as u64, 0, 0, 0, 0]),
+            ("signal to others", libc::SYS_kill, [other, libc::SIGTERM as u64, 0, 0, 0, 0]),
+            ("a signal to all", libc::SYS_kill, [u64::MAX, libc::SIGKILL as u64, 0, 0, 0, 0]),
+            ("a signal to a group", libc::SYS_kill, [0, libc::SIGKILL as u64, 0, 0, 0, 0]),
+            ("a signal to a thread of others", libc::SYS_tgkill, [other, other, 0, 0, 0, 0]),
+            ("reading the memory of others", libc::SYS_process_vm_readv, [other, 0, 0, 0, 0, 0]),
+            ("writing the memory of others", libc::SYS_process_vm_writev, [other, 0, 0, 0, 0, 0]),
+            ("faults of the kernel's", libc::SYS_userfaultfd, [libc::O_CLOEXEC as u64, 0, 0, 0, 0, 0]),
+            ("files of huge pages", libc::SYS_memfd_create, [0, libc::MFD_HUGETLB.into(), 0, 0, 0, 0]),
+            ("code of its own", libc::SYS_mmap, [0, 4096, code, 0x22, u64::MAX, 0]),
+            ("code of a file", libc::SYS_mmap, [0, 4096, code, libc::MAP_PRIVATE as u64, 0, 0]),
             ("a fork", libc::SYS_clone, [libc::SIGCHLD as u64, 0, 0, 0, 0, 0]),
             ("a namespace", libc::SYS_clone, [libc::CLONE_NEWUSER as u64, 0, 0, 0, 0, 0]),
             ("another limit", libc::SYS_prlimit64, [0, libc::RLIMIT_NPROC.into(), 0, 0, 0, 0]),
+            ("a limit of others", libc::SYS_prlimit64, [other, libc::RLIMIT_CORE.into(), 0, 0, 0, 0]),
             ("getpid of x32", libc::SYS_getpid | 0x4000_0000, [0; 6]),
         ];
         for duty in Duty::ALL {
@@ -140,8 +152,9 @@ fn calls_with_a_rule_are_made_and_the_rest_of_a_duty_is_none_of_anothers() {
         assert!(has(Duty::Serve, Backend::Kvm, libc::SYS_accept4));
         assert!(!has(Duty::Worker, Backend::Kvm, libc::SYS_accept4), "threads of a pool serve nobody");
         assert!(!has(Duty::Run, Backend::Kvm, libc::SYS_ptrace), "where there is KVM nothing is traced");
-        let runs =
-            |rule: &rules::Rule| rule.call == libc::SYS_ioctl && rule.argument == Argument::Is(1, 0xae80);
+        let runs = |rule: &rules::Rule| {
+            rule.call == libc::SYS_ioctl && rule.arguments.contains(&Argument::Is(1, 0xae80))
+        };
         assert!(!rules::of(Duty::Run, Backend::Process).any(runs), "without KVM nobody runs VMs");
         for duty in Duty::ALL {
             for call in
@@ -176,5 +189,32 @@ fn a_confined_thread_kills_and_others_are_free() {
         let status = after(libc::SYS_gettid);
         assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 7, "{status:#x}");
         assert!(is_killed(after(libc::SYS_getuid)));
+    });
+}
+
+#[test]
+fn clone3_is_refused_and_threads_are_made_without() {
+    if no_seccomp() {
+        return;
+    }
+    alone("confine::kills::clone3_is_refused_and_threads_are_made_without", || {
+        for duty in [Duty::Pool, Duty::Serve, Duty::Worker] {
+            for backend in [Backend::Kvm, Backend::Process] {
+                let status = in_a_child(|| {
+                    if confine::calls(duty, backend).is_err() {
+                        return UNCONFINED;
+                    }
+                    // SAFETY: the call is refused before it looks at its arguments.
+                    let made = unsafe { libc::syscall(libc::SYS_clone3, 0, 0) };
+                    let is_refused =
+                        made == -1 && std::io::Error::last_os_error().raw_os_error() == Some(libc::ENOSYS);
+                    let thread = std::thread::Builder::new().spawn(|| 7);
+                    let ended = thread.map(std::thread::JoinHandle::join);
+                    if is_refused && matches!(ended, Ok(Ok(7))) { 7 } else { 1 }
+                });
+                let is_well = libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 7;
+                assert!(is_well, "{duty:?}, {backend:?}: {status:#x}");
+            }
+        }
     });
 }

@@ -88,6 +88,41 @@ fn descriptors_that_the_command_was_started_with_are_closed() {
     assert!(!fs::exists(format!("/proc/{}/fd/77", running.id())).expect("readable"));
 }
 
+/// Fails if a task may what others of its user may not. Threads of the kernel's are no concern.
+fn assert_without_capabilities(task: &str) {
+    for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
+        assert_eq!(u64::from_str_radix(&status(task, set), 16), Ok(0), "{task}: {set}");
+    }
+}
+
+#[test]
+fn capabilities_are_given_up_before_a_guest_runs() {
+    if no_kvm() || unconfined() {
+        return;
+    }
+    // SAFETY: the call takes no arguments.
+    if unsafe { libc::geteuid() } != 0 {
+        not_run("only root has capabilities to give up");
+        return;
+    }
+    let running = cat(&[]);
+    let task = running.id().to_string();
+    assert_without_capabilities(&task);
+    let children = fs::read_to_string(format!("/proc/{task}/task/{task}/children")).expect("children");
+    children.split_whitespace().for_each(assert_without_capabilities);
+    let server = Server::start(&[example("release", "handler-echo")]);
+    for thread in fs::read_dir(format!("/proc/{}/task", server.process())).expect("threads").flatten() {
+        let task = format!("{}/task/{}", server.process(), thread.file_name().to_string_lossy());
+        let name = fs::read_to_string(format!("/proc/{task}/comm")).expect("a name");
+        if !name.starts_with("kvm") {
+            assert_without_capabilities(&task);
+        }
+    }
+    // Of those that root has, some are for files of others, which it may have named.
+    let running = cat(&["--no-confine"]);
+    assert_ne!(status(&running.id().to_string(), "CapPrm"), "0000000000000000");
+}
+
 #[test]
 fn all_threads_of_a_server_are_confined_and_those_that_run_guests_alone_more() {
     if no_kvm() || unconfined() {

@@ -6,7 +6,7 @@ use crate::library::alone;
 use crate::not_run::not_run;
 use crate::scratch::Scratch;
 use crate::support::{coracle, example, guest, run};
-use coracle_tender::confine::rules::{LISTS, List, Rule};
+use coracle_tender::confine::rules::{LISTS, List};
 use coracle_tender::confine::{Duty, has_seccomp};
 use coracle_tender::machine::Backend;
 use std::collections::BTreeSet;
@@ -28,6 +28,11 @@ fn watch(
     talk: impl FnOnce(&mut Child),
 ) {
     let mut seen: BTreeSet<Call> = BTreeSet::new();
+    let mut process = 0;
+    let talk = |child: &mut Child| {
+        process = child.id();
+        talk(child);
+    };
     let status = follow(command, talk, |call| {
         seen.insert(*call);
     });
@@ -36,8 +41,10 @@ fn watch(
     assert!(!seen.is_empty(), "{command:?} was not confined");
     for (place, List { rules, .. }) in LISTS.iter().enumerate().filter(|(_, list)| list.is_for(duty, backend))
     {
-        for (index, Rule { call, argument, .. }) in rules.iter().enumerate() {
-            if seen.iter().any(|(number, arguments)| *number == *call as u64 && argument.fits(arguments)) {
+        for (index, rule) in rules.iter().enumerate() {
+            let fits =
+                |(number, arguments): &Call| *number == rule.call as u64 && rule.fits(arguments, process);
+            if seen.iter().any(fits) {
                 used.insert((place, index));
             }
         }
@@ -223,7 +230,7 @@ fn every_rule_is_used_or_says_why_it_rarely_is() {
             }
             for (index, rule) in list.rules.iter().enumerate() {
                 if rule.rarely.is_none() && !used.contains(&(place, index)) {
-                    unused.push(format!("{}: {} {:?}: {}", list.name, rule.call, rule.argument, rule.why));
+                    unused.push(format!("{}: {} {:?}: {}", list.name, rule.call, rule.arguments, rule.why));
                 }
             }
         }
