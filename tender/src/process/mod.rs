@@ -34,7 +34,7 @@ mod trapping;
 mod watch;
 
 #[cfg(feature = "confine")]
-pub(crate) use child::ARCH_SET_CPUID;
+pub(crate) use child::{ARCH_SET_CPUID, PER_LINUX};
 pub use host::Host;
 pub(crate) use machine::Machine;
 pub(crate) use tracee::interrupt;

@@ -205,6 +205,12 @@ pub(super) const CHILD: List = List {
         rule(SYS_userfaultfd, Any, "a descriptor that watches its pages, which the tender takes from it")
             .rarely(CHILD_ONLY),
         rule(SYS_getppid, Any, "whether the tender lives").rarely(CHILD_ONLY),
+        rule(
+            SYS_personality,
+            first(crate::process::PER_LINUX),
+            "nothing executable but what the tender says",
+        )
+        .rarely(CHILD_ONLY),
         rule(SYS_prctl, first(PR_SET_PDEATHSIG as u64), "ending with the tender").rarely(CHILD_ONLY),
         rule(SYS_prctl, first(PR_SET_NO_NEW_PRIVS as u64), "no new privileges").rarely(CHILD_ONLY),
         rule(SYS_close_range, Any, "no descriptors").rarely(CHILD_ONLY),
