@@ -30,6 +30,7 @@ mod many;
 mod old_kernels;
 mod pool;
 mod process;
+mod process_parents;
 mod readme;
 mod reports;
 mod rights;
