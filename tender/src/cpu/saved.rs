@@ -55,7 +55,7 @@ impl Segments {
 }
 
 /// Null selectors differ in the requested privilege level only.
-fn is_null(selector: u16) -> bool {
+pub(crate) fn is_null(selector: u16) -> bool {
     selector & !3 == 0
 }
 

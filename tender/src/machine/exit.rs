@@ -76,6 +76,12 @@ pub enum Dead {
     /// The process that ran the guest is no more.
     #[error("the guest's process {}", ended(*.0))]
     Process(i32),
+    /// Somebody else was told how the process that ran the guest is.
+    #[error(
+        "another part of this program has waited for the guest's process, by waitpid(-1) or the like, so that \
+         nobody knows how that is: it must wait for its own children alone"
+    )]
+    Reaped,
     /// There is no process to run the guest in.
     #[error("the kernel refused to {0}: {err}", err = std::io::Error::from_raw_os_error(*.1))]
     NoProcess(&'static str, i32),

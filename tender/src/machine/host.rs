@@ -87,7 +87,7 @@ pub enum HostError {
 pub enum Host {
     /// Machines are VMs of KVM.
     Kvm(kvm::Host),
-    /// Machines are processes.
+    /// Machines are processes, children of this one: nobody else may wait for them ([pool](crate::pool#children)).
     Process(process::Host),
 }
 

@@ -63,6 +63,15 @@
 //! - threads of the pool block all signals but this one and those of the CPU's faults: what is sent to the
 //!   process is handled on the program's own threads.
 //!
+//! # Children
+//!
+//! Guests that run in processes ([`Backend::Process`](crate::machine::Backend::Process)) are children of this one,
+//! traced by the threads that call. Each call stops such a child, and as of any child that is traced the kernel may
+//! tell of it by SIGCHLD. A program that waits for *any* child (`waitpid(-1)`, `wait`) is told of these too, and then
+//! the library is not: the guest ends with [`Dead::Reaped`](crate::machine::Dead::Reaped), as soon as that is noticed,
+//! which for a stop is at the deadline; without one the call may not end. So wait for children by their numbers, or
+//! with `__WNOTHREAD` on a thread that makes no calls.
+//!
 //! # Confinement
 //!
 //! Guests are walled in by the CPU or the kernel. Behind that wall, [`confined`](Builder::confined) makes a second

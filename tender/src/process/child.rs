@@ -18,6 +18,8 @@ pub(crate) const ARCH_SET_CPUID: u64 = 0x1012;
 
 /// How the guest's memory is mapped there, as mmap(2) takes it.
 pub(crate) const MAPPED: u64 = (libc::MAP_SHARED | libc::MAP_FIXED | libc::MAP_NORESERVE) as u64;
+/// The plain personality(2).
+pub(crate) const PER_LINUX: u64 = 0;
 
 /// Names what was being done when the kernel refused.
 pub(super) fn refused(doing: &'static str) -> impl FnOnce(io::Error) -> MachineError {
@@ -73,6 +75,8 @@ fn settle(tracee: &mut Tracee, steps: &[Step]) -> Result<(), MachineError> {
     }
 }
 
+const UNMAP: &str = "unmap the tender's memory and the vDSO in the guest's process (kernels that seal system mappings refuse it)";
+
 /// The system calls by which a child gives up what it has and gets what it needs.
 fn steps(file: i32, runs: &[Run]) -> Vec<Step> {
     /// RSEQ_FLAG_UNREGISTER, and the signature that glibc registers with on this CPU.
@@ -97,6 +101,12 @@ fn steps(file: i32, runs: &[Run]) -> Vec<Step> {
             0,
         ),
     ];
+    // `setarch -X` and old programs have what can be read be executable too. What it was the call answers, and so
+    // the second time that it is none.
+    for expected in [foothold::ANY, 0] {
+        let doing = "forbid what is not code to be run";
+        steps.push(Step::new(doing, libc::SYS_personality, [PER_LINUX], expected));
+    }
     if let Some((address, length)) = restartable_sequences() {
         steps.push(Step::new(
             "give up restartable sequences",
@@ -105,12 +115,15 @@ fn steps(file: i32, runs: &[Run]) -> Vec<Step> {
             0,
         ));
     }
-    steps.push(Step::new(
-        "unmap the tender's memory and the vDSO in the guest's process (kernels that seal system mappings refuse it)",
-        libc::SYS_munmap,
-        [0, foothold::START],
-        0,
-    ));
+    steps.push(Step::new(UNMAP, libc::SYS_munmap, [0, foothold::START], 0));
+    if foothold::is_below_the_end() {
+        steps.push(Step::new(
+            UNMAP,
+            libc::SYS_munmap,
+            [foothold::END, foothold::LARGEST_END - foothold::END],
+            0,
+        ));
+    }
     steps.extend(runs.iter().map(|run| {
         let protection = run.protection() as u64;
         let arguments = [run.address, run.length, protection, MAPPED, file as u64, run.physical];

@@ -25,13 +25,10 @@ const VSYSCALL: std::ops::Range<u64> = 0xffff_ffff_ff60_0000..0xffff_ffff_ff60_1
 impl Machine {
     /// Why the child stopped, and its registers if the guest is not to go on at once.
     pub(super) fn reason(&mut self, stop: Stop) -> io::Result<Option<Exit>> {
-        if let Stop::Ended(status) = stop {
-            return Ok(Some(Exit::Dead(Dead::Process(status))));
-        }
-        if let Stop::Signal(signal) = stop
-            && !fault::is_of_the_cpu(signal)
-        {
-            return Ok(None);
+        match stop {
+            Stop::Ended(status) => return Ok(Some(Exit::Dead(Dead::Process(status)))),
+            Stop::Signal(signal) if !fault::is_of_the_cpu(signal) => return Ok(None),
+            _ => {}
         }
         self.registers = self.tracee()?.registers()?;
         match stop {
@@ -40,10 +37,16 @@ impl Machine {
             Stop::Signal(_) | Stop::SystemCall | Stop::SystemCallDone
                 if self.registers.cs != u64::from(USER_CODE) =>
             {
+                if let Stop::Signal(signal) = stop
+                    && self.tracee()?.of_the_cpu(signal)?.is_none()
+                {
+                    return Ok(None);
+                }
                 self.exception =
                     Some(fault::Exception { vector: GENERAL_PROTECTION, error_code: 0, address: 0 });
                 Ok(Some(Exit::Fault { vector: GENERAL_PROTECTION }))
             }
+            // Were it sent, the guest would be about to make the call all the same.
             Stop::Signal(libc::SIGSEGV) if self.registers.rip == self.tables.entry_page => {
                 self.after(entry::RETURN);
                 Ok(Some(Exit::Hypercall))
@@ -73,10 +76,7 @@ impl Machine {
         const ALIGNMENT_CHECK: u64 = 1 << 18;
         /// The page is there, and its rights forbid it.
         const SEGV_ACCERR: i32 = 2;
-        let (code, address) = self.tracee()?.signal()?;
-        if code <= 0 {
-            return Ok(None);
-        }
+        let Some((code, address)) = self.tracee()?.of_the_cpu(signal)? else { return Ok(None) };
         if signal == libc::SIGSEGV && VSYSCALL.contains(&self.registers.rip) {
             return Ok(Some(self.system_call()));
         }

@@ -34,7 +34,7 @@ const CR2: u64 = CONTEXT + 22 * 8;
 /// What exception it was that stopped the child with `signal`, which has these registers. It does not go on
 /// afterwards.
 pub(super) fn exception(tracee: &mut Tracee, signal: i32, registers: &UserRegisters) -> Exception {
-    let (code, address) = tracee.signal().unwrap_or_default();
+    let (code, address) = tracee.of_the_cpu(signal).ok().flatten().unwrap_or_default();
     let likely = likely(signal, code, address);
     // A trap is not met once more; but there is nothing more to know of it.
     if signal == libc::SIGTRAP {
@@ -75,12 +75,14 @@ fn from_frame(tracee: &mut Tracee, signal: i32, registers: &UserRegisters) -> io
     }
     tracee.call(libc::SYS_rt_sigaction, [signal as u64, foothold::FRAME, 0, 8])?;
     tracee.set_registers(registers)?;
-    tracee.go_on()?;
     loop {
+        tracee.step_guest()?;
         match tracee.wait()? {
+            // Who kicks has left word of that elsewhere, and signals that others send are not for it.
+            Stop::Interrupted => {}
+            Stop::Signal(sent) if tracee.of_the_cpu(sent)?.is_none() => {}
             Stop::Signal(again) if again == signal => break,
-            Stop::Interrupted => tracee.go_on()?,
-            Stop::Signal(other) if !is_of_the_cpu(other) => tracee.go_on()?,
+            // The instruction did not fault once more, and no other runs.
             _ => return Err(io::ErrorKind::InvalidData.into()),
         }
     }

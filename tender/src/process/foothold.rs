@@ -15,9 +15,12 @@ use coracle_hypercall::memory::PAGE;
 use std::arch::global_asm;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::ptr;
 
 /// Where Linux ends the address space of a program (TASK_SIZE_MAX, four levels of paging).
-const END: u64 = (1 << 47) - PAGE;
+pub(super) const END: u64 = (1 << 47) - PAGE;
+/// Where it ends it with five levels. What is in between only those programs have who ask for it.
+pub(super) const LARGEST_END: u64 = (1 << 56) - PAGE;
 /// The bytes of it.
 pub(crate) const LENGTH: u64 = BEYOND;
 /// Where it begins.
@@ -154,6 +157,23 @@ impl Step {
         words.iter_mut().take(7).zip(given).for_each(|(word, given)| *word = given);
         words[7] = expected;
         Step { doing, words }
+    }
+}
+
+/// Whether programs of this machine can have memory beyond.
+pub(super) fn is_below_the_end() -> bool {
+    const KIND: libc::c_int = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
+    let last = ptr::without_provenance_mut((LARGEST_END - PAGE) as usize);
+    let length = PAGE as usize;
+    // SAFETY: nothing that there is is replaced, and what was mapped is unmapped at once.
+    unsafe {
+        match libc::mmap(last, length, libc::PROT_NONE, KIND | libc::MAP_NORESERVE, -1, 0) {
+            libc::MAP_FAILED => io::Error::last_os_error().kind() == io::ErrorKind::AlreadyExists,
+            found => {
+                libc::munmap(found, length);
+                found == last
+            }
+        }
     }
 }
 

@@ -43,6 +43,8 @@ pub(crate) struct Machine {
     pub(super) registers: UserRegisters,
     /// Whether they are not yet the child's.
     pub(super) set: bool,
+    /// Whether its data segments are not either. Those of the guest's own choice ptrace(2) does not take.
+    segments_set: bool,
     /// The exception with which the guest stopped.
     pub(super) exception: Option<fault::Exception>,
     /// Whether a kick has come that was not seen yet: a stop for another reason takes its stop away.
@@ -109,6 +111,7 @@ impl Machine {
             cpuid: Arc::clone(&host.cpuid),
             registers: registers::from_guest(registers, segments),
             set: true,
+            segments_set: true,
             exception: None,
             kicked: Box::default(),
             tables: *tables,
@@ -128,7 +131,7 @@ impl Machine {
             let place = Place::of(tracee.process());
             let thread = std::thread::current().id();
             self.child = Some(Child { tracee, thread, place, written: Written::All });
-            self.set = true;
+            (self.set, self.segments_set) = (true, true);
         }
         Ok(())
     }
@@ -159,17 +162,22 @@ impl Machine {
         match (error.raw_os_error(), self.child.as_mut()) {
             (Some(libc::ESRCH), Some(child)) => match child.tracee.wait() {
                 Ok(Stop::Ended(status)) => Dead::Process(status),
+                Err(error) if error.raw_os_error() == Some(libc::ECHILD) => Dead::Reaped,
                 _ => Dead::Tracing(libc::ESRCH),
             },
+            (Some(libc::ECHILD), _) => Dead::Reaped,
             (number, _) => Dead::Tracing(number.unwrap_or_default()),
         }
     }
 
     /// Lets the guest go on until the child stops.
     fn turn(&mut self) -> io::Result<Stop> {
-        let (set, registers) = (std::mem::take(&mut self.set), self.registers);
+        let (set, all) = (std::mem::take(&mut self.set), std::mem::take(&mut self.segments_set));
+        let registers = self.registers;
         let Child { tracee, place, .. } = self.child.as_mut().ok_or_else(no_child)?;
-        if set {
+        if all {
+            tracee.set_all_registers(&registers)?;
+        } else if set {
             tracee.set_registers(&registers)?;
         }
         place.begin();
@@ -362,7 +370,7 @@ impl machine::Machine for Machine {
         self.kicked.store(0, Ordering::Relaxed);
         let registers = Registers { rip: self.tables.entry_page + entry::RESUME, ..saved.registers };
         self.registers = registers::from_guest(&registers, &saved.segments);
-        self.set = true;
+        (self.set, self.segments_set) = (true, true);
         self.exception = None;
         Ok(())
     }

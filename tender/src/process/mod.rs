@@ -36,7 +36,7 @@ mod trapping;
 mod watch;
 
 #[cfg(feature = "confine")]
-pub(crate) use child::{ARCH_SET_CPUID, MAPPED};
+pub(crate) use child::{ARCH_SET_CPUID, MAPPED, PER_LINUX};
 #[cfg(feature = "confine")]
 pub(crate) use foothold::{LENGTH as FOOTHOLD_LENGTH, START as FOOTHOLD_START};
 pub use host::Host;

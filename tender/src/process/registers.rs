@@ -1,12 +1,16 @@
 //! The registers of a child, as ptrace(2) has them, and those of a vCPU.
 
 use crate::cpu::descriptors::{USER_CODE, USER_DATA};
-use crate::cpu::saved::{Segments, general_registers};
+use crate::cpu::saved::{Segments, general_registers, is_null};
 use crate::registers::Registers;
+use std::mem::offset_of;
 use x86_64::registers::rflags::RFlags;
 
 /// The registers of a stopped child.
 pub(super) type UserRegisters = libc::user_regs_struct;
+
+/// The bytes of them before the bases and selectors of the data segments.
+pub(super) const BEFORE_SEGMENTS: usize = offset_of!(UserRegisters, fs_base);
 
 /// All of them zero.
 pub(super) fn zero() -> UserRegisters {
@@ -54,11 +58,13 @@ pub(super) fn segments(from: &UserRegisters) -> Segments {
     }
 }
 
-/// Registers as ptrace(2) takes them. The flags for I/O, which no process has, are left out.
+/// Registers as ptrace(2) takes them. The flags for I/O, which no process has, are left out; so are the privilege
+/// levels of null selectors, as each return from the kernel takes them away too (Intel SDM volume 2, `iret`).
 pub(super) fn from_guest(registers: &Registers, segments: &Segments) -> UserRegisters {
     const IO_PRIVILEGE: u64 = 3 << 12;
     let flags = general_registers(registers).rflags & !(IO_PRIVILEGE | RFlags::ID.bits());
-    let [ds, es, fs, gs] = segments.selectors.map(u64::from);
+    let selector = |selector| if is_null(selector) { 0 } else { selector.into() };
+    let [ds, es, fs, gs] = segments.selectors.map(selector);
     UserRegisters {
         rax: registers.rax,
         rbx: registers.rbx,

@@ -9,7 +9,7 @@ use std::ptr;
 /// How the child stopped, or ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stop {
-    /// It got a signal.
+    /// It got a signal. Programs send those of the CPU too.
     Signal(i32),
     /// It is about to make a system call.
     SystemCall,
@@ -92,22 +92,41 @@ impl Tracee {
         self.request(libc::PTRACE_SYSCALL, 0, 0)
     }
 
+    /// Lets the guest go on for one instruction, which is no system call.
+    pub(super) fn step_guest(&self) -> io::Result<()> {
+        self.request(libc::PTRACE_SYSEMU_SINGLESTEP, 0, 0)
+    }
+
     /// Has the kernel begin its handler for the signal with which it stopped, of which no instruction runs.
     pub(super) fn deliver(&self, signal: i32) -> io::Result<()> {
         self.request(libc::PTRACE_SINGLESTEP, 0, signal as u64)
     }
 
     /// Waits until it stops. Kicks of this thread interrupt it: so there is no end to wait for without.
+    ///
+    /// # Errors
+    /// ECHILD where another part of this process has waited for any child and was told instead. Of a stop nobody
+    /// tells twice: it is noticed when this thread is kicked.
     pub(super) fn wait(&mut self) -> io::Result<Stop> {
         let mut status = 0;
+        let mut flags = libc::__WALL;
         loop {
             // SAFETY: the status is a local.
-            let waited = unsafe { libc::waitpid(self.process, &mut status, libc::__WALL) };
-            if waited == self.process {
-                break;
-            }
-            if !is_interrupted() {
-                return Err(io::Error::last_os_error());
+            let waited = unsafe { libc::waitpid(self.process, &mut status, flags) };
+            match waited {
+                -1 if is_interrupted() => {
+                    // One that is stopped has something to tell.
+                    let is_stopped = self.registers().is_ok();
+                    flags = if is_stopped { libc::__WALL | libc::WNOHANG } else { libc::__WALL };
+                }
+                -1 => {
+                    let error = io::Error::last_os_error();
+                    // Its number may be another's.
+                    self.ended |= error.raw_os_error() == Some(libc::ECHILD);
+                    return Err(error);
+                }
+                0 => return Err(io::Error::from_raw_os_error(libc::ECHILD)),
+                _ => break,
             }
         }
         if !libc::WIFSTOPPED(status) {
@@ -132,27 +151,47 @@ impl Tracee {
         }
     }
 
-    /// Gives it registers. A system call at which it stopped, or from which it returns, is none any more.
+    /// Gives it registers but for the data segments. A system call at which it stopped, or from which it returns,
+    /// is none any more.
     pub(super) fn set_registers(&self, registers: &UserRegisters) -> io::Result<()> {
-        let registers = UserRegisters { orig_rax: u64::MAX, ..*registers };
-        // SAFETY: the kernel reads the structure, a local.
-        match unsafe { libc::ptrace(libc::PTRACE_SETREGS, self.process, 0, &raw const registers) } {
+        self.set(registers, registers::BEFORE_SEGMENTS)
+    }
+
+    /// Gives it all registers. A selector that is null is 0, and bases are in the lower half of the address space:
+    /// the kernel takes no others from a tracer, though a program may load them.
+    pub(super) fn set_all_registers(&self, registers: &UserRegisters) -> io::Result<()> {
+        self.set(registers, size_of::<UserRegisters>())
+    }
+
+    fn set(&self, registers: &UserRegisters, length: usize) -> io::Result<()> {
+        /// NT_PRSTATUS (Linux, include/uapi/linux/elf.h).
+        const GENERAL: libc::c_int = 1;
+        let mut registers = UserRegisters { orig_rax: u64::MAX, ..*registers };
+        let mut vector = libc::iovec { iov_base: (&raw mut registers).cast(), iov_len: length };
+        // SAFETY: the kernel reads so much of the structure, a local, and of it there is at least that.
+        match unsafe { libc::ptrace(libc::PTRACE_SETREGSET, self.process, GENERAL, &raw mut vector) } {
             -1 => Err(io::Error::last_os_error()),
             _ => Ok(()),
         }
     }
 
-    /// What the kernel tells of the signal with which it stopped: `si_code` and `si_addr`.
-    pub(super) fn signal(&self) -> io::Result<(i32, u64)> {
-        // SAFETY: the kernel fills the structure. The address is a field of all signals of the CPU, and some
-        // number for others.
-        unsafe {
+    /// What the kernel tells of the signal with which it stopped, where the CPU has led to it: `si_code` and
+    /// `si_addr`. `None` for one that was sent.
+    pub(super) fn of_the_cpu(&self, signal: i32) -> io::Result<Option<(i32, u64)>> {
+        if !super::fault::is_of_the_cpu(signal) {
+            return Ok(None);
+        }
+        // SAFETY: the kernel fills the structure, a local.
+        let information = unsafe {
             let mut information: libc::siginfo_t = std::mem::zeroed();
             match libc::ptrace(libc::PTRACE_GETSIGINFO, self.process, 0, &raw mut information) {
-                -1 => Err(io::Error::last_os_error()),
-                _ => Ok((information.si_code, information.si_addr().addr() as u64)),
+                -1 => return Err(io::Error::last_os_error()),
+                _ => information,
             }
-        }
+        };
+        // SAFETY: all signals of the CPU have the address, and it is some number in others.
+        let address = unsafe { information.si_addr() }.addr() as u64;
+        Ok(is_raised(&information).then_some((information.si_code, address)))
     }
 
     /// Whether it has a signal of the CPU to get still. An interruption comes before that.
@@ -164,7 +203,7 @@ impl Tracee {
             let arguments = (&raw const wanted, &raw mut information);
             match libc::ptrace(libc::PTRACE_PEEKSIGINFO, self.process, arguments.0, arguments.1) {
                 -1 => Err(io::Error::last_os_error()),
-                found => Ok(found == 1 && super::fault::is_of_the_cpu(information.si_signo)),
+                found => Ok(found == 1 && is_raised(&information)),
             }
         }
     }
@@ -238,13 +277,18 @@ impl Tracee {
             match self.wait()? {
                 stop if stop == wanted => return Ok(()),
                 Stop::Interrupted => {}
-                // Signals of other processes are not for it.
-                Stop::Signal(signal) if !super::fault::is_of_the_cpu(signal) => {}
+                // Signals that others send are not for it.
+                Stop::Signal(signal) if self.of_the_cpu(signal)?.is_none() => {}
                 stop => return Err(io::Error::other(format!("it came back otherwise: {stop:?}"))),
             }
             if wanted == Stop::SystemCall { self.go_on()? } else { self.let_call()? }
         }
     }
+}
+
+/// Whether the kernel has raised a signal for what the CPU told it. Those that are sent have other codes.
+fn is_raised(information: &libc::siginfo_t) -> bool {
+    information.si_code > 0 && super::fault::is_of_the_cpu(information.si_signo)
 }
 
 fn is_interrupted() -> bool {

@@ -162,7 +162,19 @@ impl Watch {
         request(&descriptor, UFFDIO_API, &mut [API, FEATURES, 0])?;
         request(&descriptor, UFFDIO_REGISTER, &mut [start, end - start, PROTECTING, 0])?;
         let (there, regions) = (vec![0; words(memory.size())], vec![Region::default(); REGIONS]);
-        Ok(Watch { descriptor, pagemap, places, there, regions })
+        let mut watch = Watch { descriptor, pagemap, places, there, regions };
+        // Where /proc is of another PID namespace, the number there is another process's.
+        if watch.tells_of(start)? { Ok(watch) } else { Err(io::ErrorKind::NotFound.into()) }
+    }
+
+    /// Whether the list follows what the descriptor does to a page. For now that counts as written.
+    fn tells_of(&mut self, page: u64) -> io::Result<bool> {
+        let mut follows = true;
+        for (mode, listed) in [(0, 1), (PROTECT, 0), (0, 1)] {
+            request(&self.descriptor, UFFDIO_WRITEPROTECT, &mut [page, PAGE, mode])?;
+            follows &= self.scan(page, page + PAGE)?.0 == listed;
+        }
+        Ok(follows)
     }
 
     /// Adds the pages that were written, and that there are, to `bits`.

@@ -32,6 +32,7 @@ mod old_kernels;
 mod place;
 mod pool;
 mod process;
+mod process_parents;
 mod readme;
 mod reports;
 mod rights;

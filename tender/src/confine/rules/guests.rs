@@ -112,12 +112,13 @@ pub(super) const RUN_PROCESS: List = List {
         rule(SYS_ptrace, ptrace(PTRACE_SYSEMU), "the guest runs, and makes no system call"),
         rule(SYS_wait4, Any, "until it stops"),
         rule(SYS_ptrace, ptrace(PTRACE_GETREGS), "what it called, or where it was"),
-        rule(SYS_ptrace, ptrace(PTRACE_SETREGS), "what its call answers"),
+        rule(SYS_ptrace, ptrace(PTRACE_SETREGSET), "what its call answers"),
         rule(SYS_ptrace, ptrace(PTRACE_GETSIGINFO), "why it stopped"),
         rule(SYS_ptrace, ptrace(PTRACE_PEEKSIGINFO), "whether it is about to stop for another reason"),
         rule(SYS_ptrace, ptrace(PTRACE_INTERRUPT), "its deadline has come"),
         rule(SYS_ptrace, ptrace(PTRACE_CONT), "a call that the tender has made in it"),
         rule(SYS_ptrace, ptrace(PTRACE_SYSCALL), "the same"),
+        rule(SYS_ptrace, ptrace(PTRACE_SYSEMU_SINGLESTEP), "it meets a fault once more"),
         rule(SYS_ptrace, ptrace(PTRACE_SINGLESTEP), "the kernel writes down a fault"),
         rule(SYS_ptrace, ptrace(PTRACE_PEEKDATA), "what it has written"),
         rule(SYS_ptrace, ptrace(PTRACE_POKEDATA), "where it is to write"),
@@ -229,6 +230,12 @@ pub(super) const CHILD: List = List {
         )
         .rarely(CHILD_ONLY),
         rule(SYS_getppid, Any, "whether the tender lives").rarely(CHILD_ONLY),
+        rule(
+            SYS_personality,
+            first(crate::process::PER_LINUX),
+            "nothing executable but what the tender says",
+        )
+        .rarely(CHILD_ONLY),
         rule(SYS_prctl, first(PR_SET_PDEATHSIG as u64), "ending with the tender").rarely(CHILD_ONLY),
         rule(SYS_prctl, first(PR_SET_NO_NEW_PRIVS as u64), "no new privileges").rarely(CHILD_ONLY),
         rule(SYS_close_range, first(0), "no descriptors").and(second(u32::MAX as u64)).rarely(CHILD_ONLY),

@@ -18,6 +18,7 @@ mod random;
 mod regions;
 mod reserve;
 mod segments;
+mod sent;
 mod state;
 mod system_registers;
 mod tables;

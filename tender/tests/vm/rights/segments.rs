@@ -4,6 +4,7 @@ use super::code::{Code, code, run, run_bytes};
 use super::machine::{GENERAL_PROTECTION, INVALID_OPCODE, STACK};
 use crate::support::{is_process, no_kvm};
 use coracle_tender::cpu::descriptors::{SYSTEM_CODE, SYSTEM_DATA, TASK, USER_CODE, USER_DATA};
+use coracle_tender::registers::Registers;
 
 const ANY_LEVEL: u16 = !3;
 
@@ -177,4 +178,58 @@ fn the_code_segment_cannot_be_moved_to() {
     }
     let fault = run_bytes(&load(CS, USER_CODE)).fault();
     assert_eq!((fault.vector, fault.registers.rax), (INVALID_OPCODE, u64::from(USER_CODE)));
+}
+
+/// Code that loads something, makes a call that is answered, and shows its registers.
+macro_rules! then_calls {
+    ($($line:literal),+ $(,)?) => {
+        code!($($line,)+ "xor edi, edi", "out 0x10, eax", "mov r15d, 0x15", "rdfsbase r14", "rdgsbase r13")
+    };
+}
+
+/// Runs code that loads what a program may, and then makes a call; it goes on after that.
+#[track_caller]
+fn goes_on(code: Code) -> Option<Registers> {
+    if no_kvm() {
+        return None;
+    }
+    let registers = run(code).registers();
+    assert_eq!((registers.r15, registers.rax), (0x15, 0), "{registers:x?}");
+    Some(registers)
+}
+
+#[test]
+fn a_base_in_the_upper_half_of_the_address_space_is_kept_across_calls() {
+    const FIRST: u64 = 0xffff_8000_0000_0000;
+    let code = then_calls!(
+        "mov rax, -0x5000",
+        "wrfsbase rax",
+        "mov rax, 0xffff800000000000",
+        "wrgsbase rax",
+        "xor eax, eax"
+    );
+    let Some(registers) = goes_on(code) else { return };
+    assert_eq!((registers.r14, registers.r13), (0x5000_u64.wrapping_neg(), FIRST));
+}
+
+#[test]
+fn null_selectors_of_any_privilege_level_can_be_loaded_before_a_call() {
+    for code in [
+        then_calls!("mov eax, 1", "mov ds, eax", "mov es, eax", "mov fs, eax", "mov gs, eax"),
+        then_calls!("mov eax, 2", "mov ds, eax", "mov es, eax", "mov fs, eax", "mov gs, eax"),
+        then_calls!("mov eax, 3", "mov ds, eax", "mov es, eax", "mov fs, eax", "mov gs, eax"),
+    ] {
+        goes_on(code);
+    }
+}
+
+#[test]
+fn the_data_segment_of_any_privilege_level_can_be_loaded_before_a_call() {
+    for code in [
+        then_calls!("mov eax, 0x28", "mov ds, eax", "mov es, eax", "mov fs, eax", "mov gs, eax"),
+        then_calls!("mov eax, 0x29", "mov ds, eax", "mov es, eax", "mov fs, eax", "mov gs, eax"),
+        then_calls!("mov eax, 0x2b", "mov ds, eax", "mov es, eax", "mov fs, eax", "mov gs, eax"),
+    ] {
+        goes_on(code);
+    }
 }

@@ -3,10 +3,12 @@
 
 use super::calls::{BLOCK, MEMORY, Orders, places, resume, take};
 use super::likeness::first_difference;
+use crate::not_run::not_run;
 use crate::support::{no_watching, process_host};
 use crate::surroundings::forbid;
 use coracle_hypercall::memory::PAGE;
 use coracle_tender::instance::{Instance, Reset};
+use std::process::Command;
 use std::sync::Arc;
 
 /// Some pages in each kind of place, others in each round: those that were given their values before the guest was
@@ -59,6 +61,36 @@ fn what_a_call_in_a_process_writes_is_found_where_its_pages_cannot_be_watched() 
     let reset = looking.join().expect("all is found");
     // All pages were looked at.
     assert!(reset.let_go > 200 && reset.copied < 100, "{reset:?}");
+}
+
+#[test]
+fn what_a_call_in_a_process_writes_is_found_where_proc_tells_of_other_processes_by_its_number() {
+    const NAME: &str = "snapshot::watched::what_a_call_in_a_process_writes_is_found_where_proc_tells_of_other_processes_by_its_number";
+    const INSIDE: &str = "CORACLE_TEST_OTHER_PROCESSES";
+    /// Other processes have the numbers that /proc knows, this program those of a namespace of its own.
+    const SURROUND: &str =
+        "count=0; while [ $count -lt 200 ]; do sleep 1000 & count=$((count + 1)); done; unshare -pf \"$@\"";
+    if std::env::var_os(INSIDE).is_some() {
+        settled();
+        return;
+    }
+    let namespace = ["-rpf", "--mount-proc"];
+    if !Command::new("unshare").args(namespace).arg("true").status().is_ok_and(|status| status.success()) {
+        not_run("there is no unshare(1) that makes namespaces of processes");
+        return;
+    }
+    let program = std::env::current_exe().expect("this program");
+    let output = Command::new("unshare")
+        .args(namespace)
+        .args(["sh", "-c", SURROUND, "sh"])
+        .arg(program)
+        .args(["--exact", NAME, "--nocapture"])
+        .env(INSIDE, "1")
+        .output()
+        .expect("this program starts");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(text.contains("1 passed"), "there is no test {NAME}");
 }
 
 #[test]
