@@ -11,6 +11,8 @@ const FULL_COUNTS: &[(&str, &str)] = &[
     ("CORACLE_FUZZ_CALLS", "1000000"),
     // All of them.
     ("CORACLE_PORTS", "65536"),
+    // All that fit into 16 bits.
+    ("CORACLE_SYSTEM_CALLS", "65536"),
     ("CORACLE_KILLS", "200"),
     ("CORACLE_STARTS", "1000"),
     ("CORACLE_SOAK_SECONDS", "600"),

@@ -104,7 +104,7 @@ fn steps(file: i32, runs: &[Run]) -> Vec<Step> {
     // `setarch -X` and old programs have what can be read be executable too. What it was the call answers, and so
     // the second time that it is none.
     for expected in [foothold::ANY, 0] {
-        let doing = "forbid what is not code to be run";
+        let doing = "have only code executable in the guest's process (personality; a container's profile must let 0 through)";
         steps.push(Step::new(doing, libc::SYS_personality, [PER_LINUX], expected));
     }
     if let Some((address, length)) = restartable_sequences() {

@@ -206,6 +206,8 @@ fn container(root: &Path, arguments: &[&str]) -> serde_json::Value {
                     { "names": calls, "action": "SCMP_ACT_ALLOW" },
                     { "names": ["clone"], "action": "SCMP_ACT_ALLOW",
                       "args": [{ "index": 0, "value": NAMESPACES, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ" }] },
+                    { "names": ["personality"], "action": "SCMP_ACT_ALLOW",
+                      "args": [{ "index": 0, "value": 0, "op": "SCMP_CMP_EQ" }] },
                     { "names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": libc::ENOSYS },
                 ],
             },
