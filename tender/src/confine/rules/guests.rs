@@ -122,9 +122,9 @@ pub(super) const RUN_PROCESS: List = List {
         rule(SYS_ptrace, ptrace(PTRACE_SINGLESTEP), "the kernel writes down a fault"),
         rule(SYS_ptrace, ptrace(PTRACE_PEEKDATA), "what it has written"),
         rule(SYS_ptrace, ptrace(PTRACE_POKEDATA), "where it is to write"),
-        rule(SYS_sched_getaffinity, Any, "where the thread may run").rarely(OFTEN),
-        rule(SYS_sched_setaffinity, Any, "its place beside the guest's process").rarely(OFTEN),
-        rule(SYS_getcpu, Any, "the same").rarely(OLD_CLOCK),
+        rule(SYS_sched_setaffinity, Any, "the thread's place beside the guest's process").rarely(OFTEN),
+        rule(SYS_getcpu, Any, "the same, and a guest's jump into the vsyscall page, which is a fault")
+            .rarely(OLD_CLOCK),
         rule(SYS_kill, second(SIGKILL as u64), "the end of the guest's process").and(One(0)),
         rule(SYS_fallocate, Any, "giving the guest memory, or taking it back")
             .rarely("when it reaches for more than a little, or gives some up"),
@@ -252,8 +252,15 @@ pub(super) const CHILD: List = List {
         rule(SYS_gettimeofday, Any, "a guest's jump into the vsyscall page, which is a fault")
             .rarely(CHILD_ONLY),
         rule(SYS_time, Any, "the same").rarely(CHILD_ONLY),
-        rule(SYS_getcpu, Any, "the same").rarely(CHILD_ONLY),
     ],
+};
+
+/// What running a guest in a process takes that a tender with threads has rules for by itself.
+pub(super) const ONLY_THREAD: List = List {
+    name: "running a guest in a process, of a tender without threads",
+    duties: &[Run, Snapshot],
+    backend: Backend::Process,
+    rules: &[rule(SYS_sched_getaffinity, Any, "where the thread may run").rarely(OFTEN)],
 };
 
 /// What such a process does that a tender with threads has rules for by itself.

@@ -148,6 +148,7 @@ pub const LISTS: &[List] = &[
     guests::MAKE_PROCESS,
     guests::WATCH,
     guests::CHILD,
+    guests::ONLY_THREAD,
     guests::ONLY_CHILD,
     around::COMMAND,
     around::SYMBOLS,
