@@ -19,6 +19,8 @@ mod reset;
 mod resume;
 mod run;
 mod statistics;
+#[cfg(test)]
+mod tests;
 
 pub use boot::{BootError, Config};
 pub use reset::{Reset, Unclean};

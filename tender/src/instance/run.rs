@@ -101,6 +101,17 @@ fn may_wait([number, ..]: [u64; 5]) -> bool {
     matches!(Call::from_number(number), Some(Call::Wait | Call::Host))
 }
 
+/// Whether carrying out this call runs code of the program that the tender is a part of.
+fn is_others(number: u64, outside: &Outside<'_>) -> bool {
+    match Call::from_number(number) {
+        Some(Call::Log) => true,
+        Some(
+            Call::ConsoleWrite | Call::ConsoleRead | Call::Input | Call::Output | Call::Respond | Call::Host,
+        ) => matches!(outside, Outside::Caller(_)),
+        _ => false,
+    }
+}
+
 impl Instance {
     /// Where requests to this guest are made.
     #[must_use]
@@ -229,7 +240,7 @@ impl Instance {
             self.waits_in_call = true;
             return Some(End::Paused);
         }
-        if number == Call::Log as u64 || matches!(outside, Outside::Caller(_)) {
+        if is_others(number, outside) {
             self.machine.lend_thread();
         }
         let mut context = Context {

@@ -287,7 +287,7 @@ impl machine::Machine for Machine {
     }
 
     fn aim(&mut self) -> Aim {
-        self.target.aim()
+        self.target.aim(|| {})
     }
 
     fn stays_on_its_thread(&self) -> bool {

@@ -4,7 +4,7 @@
 //! for it.
 
 use crate::forks::Process;
-use crate::process::{interrupt, let_go};
+use crate::process::interrupt;
 use crate::timespec::timespec;
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -239,10 +239,10 @@ impl Target {
         Target { flag, tracee }
     }
 
-    /// From now on this thread's kicks reach this target, until the answer is dropped.
-    pub(crate) fn aim(&self) -> Aim {
+    /// From now on this thread's kicks reach this target, until the answer is dropped, which calls `end` first.
+    pub(crate) fn aim(&self, end: fn()) -> Aim {
         let before = Target { flag: IMMEDIATE_EXIT.replace(self.flag), tracee: TRACEE.replace(self.tracee) };
-        Aim { before }
+        Aim { before, end }
     }
 }
 
@@ -251,11 +251,12 @@ impl Target {
 pub(crate) struct Aim {
     /// The target of a guest that waits for this one, whose call the thread is carrying out; or nothing.
     before: Target,
+    end: fn(),
 }
 
 impl Drop for Aim {
     fn drop(&mut self) {
-        let_go();
+        (self.end)();
         let Target { flag, tracee } = self.before;
         IMMEDIATE_EXIT.set(flag);
         TRACEE.set(tracee);

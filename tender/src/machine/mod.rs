@@ -67,7 +67,10 @@ pub(crate) trait Machine {
 
     /// Lets the guest go on with other registers, at whatever instruction it came back. Flags that a program
     /// has not to itself stay.
-    #[allow(dead_code, reason = "a scheduler of programs within a guest will preempt them so")]
+    #[cfg_attr(
+        not(test),
+        allow(dead_code, reason = "a scheduler of programs within a guest will preempt them so")
+    )]
     fn set_registers(&mut self, registers: &Registers);
 
     /// What there is to know of the fault that the guest came back with.

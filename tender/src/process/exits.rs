@@ -2,7 +2,7 @@
 
 use super::machine::Machine;
 use super::tracee::Stop;
-use super::{cpuid, fault, ports};
+use super::{cpuid, fault, place, ports};
 use crate::cpu::descriptors::USER_CODE;
 use crate::cpu::entry;
 use crate::guest::Guest;
@@ -106,6 +106,8 @@ impl Machine {
             }
             (libc::SIGBUS, libc::BUS_ADRERR) => Ok(Some(Exit::Dead(Dead::HostMemory))),
             _ => {
+                // Nothing more than need be is to interrupt what follows.
+                place::let_go();
                 let registers = self.registers;
                 let exception = fault::exception(self.tracee()?, signal, &registers);
                 self.exception = Some(exception);

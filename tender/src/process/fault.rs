@@ -89,7 +89,8 @@ fn from_frame(tracee: &mut Tracee, signal: i32, registers: &UserRegisters) -> io
     let stack = foothold::FRAME + foothold::FRAME_LENGTH;
     tracee.set_registers(&UserRegisters { rsp: stack, ..user_segments(*registers) })?;
     tracee.deliver(signal)?;
-    if tracee.wait()? != Stop::Signal(libc::SIGTRAP) {
+    // Where it is interrupted, that comes first; whether there is a frame, the stack pointer tells.
+    if !matches!(tracee.wait()?, Stop::Signal(libc::SIGTRAP) | Stop::Interrupted) {
         return Err(io::ErrorKind::InvalidData.into());
     }
     let frame = tracee.registers()?.rsp;

@@ -314,7 +314,7 @@ impl machine::Machine for Machine {
             self.failed = Some(Dead::NoProcess(error.doing, reason));
         }
         let child = self.child.as_ref().map_or(0, |child| child.tracee.process());
-        Target::of_process(child, self.kicked.as_ptr()).aim()
+        Target::of_process(child, self.kicked.as_ptr()).aim(place::let_go)
     }
 
     fn stays_on_its_thread(&self) -> bool {

@@ -41,7 +41,6 @@ pub(crate) use child::{ARCH_SET_CPUID, MAPPED, PER_LINUX};
 pub(crate) use foothold::{LENGTH as FOOTHOLD_LENGTH, START as FOOTHOLD_START};
 pub use host::Host;
 pub(crate) use machine::Machine;
-pub(crate) use place::let_go;
 pub(crate) use tracee::interrupt;
 pub use trapping::let_cpuid_trap;
 #[cfg(feature = "confine")]

@@ -5,6 +5,9 @@
 //! several times as long as a switch on the same one. So both are kept where they are while calls follow each other
 //! closely. They are let go as soon as a turn of the guest is long, and now and then all the same, so that the
 //! scheduler can give them another place.
+//!
+//! A thread that may run wherever its cpuset lets it is to have no mask of its own afterwards: Linux (6.2 and newer)
+//! keeps what was asked for, and changes of the cpuset would reach it only in part.
 
 use crate::machine::Kicker;
 use std::cell::RefCell;
@@ -32,6 +35,7 @@ thread_local! {
 struct Kept {
     /// Together with this child.
     child: libc::pid_t,
+    here: libc::cpu_set_t,
     /// Where it ran before.
     before: libc::cpu_set_t,
     /// When the timer kicks.
@@ -75,7 +79,7 @@ impl Place {
             self.kept = false;
             self.short = 0;
             // It keeps the place that it has where the kernel refuses.
-            let _ = cpus_of(0).and_then(|cpus| set_cpus(self.child, &cpus));
+            let _ = cpus_of(0).and_then(|cpus| give_back(self.child, &cpus));
         }
     }
 
@@ -83,6 +87,9 @@ impl Place {
     pub(super) fn end(&mut self) {
         if self.begin.elapsed() > SHORT {
             self.short = 0;
+            if self.kept {
+                let_go();
+            }
             return;
         }
         self.short += 1;
@@ -100,33 +107,50 @@ fn keep(child: libc::pid_t) -> io::Result<()> {
     let_go();
     let before = cpus_of(0)?;
     // SAFETY: the call takes nothing.
-    let here = usize::try_from(unsafe { libc::sched_getcpu() }).map_err(io::Error::other)?;
-    if here >= libc::CPU_SETSIZE as usize {
+    let number = usize::try_from(unsafe { libc::sched_getcpu() }).map_err(io::Error::other)?;
+    if number >= libc::CPU_SETSIZE as usize {
         return Err(io::ErrorKind::Unsupported.into());
     }
-    let mut one = no_cpus();
+    let mut here = no_cpus();
     // SAFETY: the set has a bit for that CPU.
-    unsafe { libc::CPU_SET(here, &mut one) };
+    unsafe { libc::CPU_SET(number, &mut here) };
     TIMER.with_borrow_mut(|timer| {
         if !timer.as_ref().is_some_and(Kicker::is_of_this_process) {
             *timer = Some(Kicker::new()?);
         }
         io::Result::Ok(())
     })?;
-    set_cpus(child, &one)?;
-    set_cpus(0, &one)?;
-    KEPT.set(Some(Kept { child, before, kick: Instant::now() + LONG }));
+    set_cpus(0, &here)?;
+    KEPT.set(Some(Kept { child, here, before, kick: Instant::now() + LONG }));
     set_timer(Some(LONG));
-    Ok(())
+    set_cpus(child, &here).inspect_err(|_| let_go())
 }
 
 /// Lets this thread run where it ran before. Its child follows when it goes on.
-pub(crate) fn let_go() {
-    if let Some(Kept { before, .. }) = KEPT.take() {
-        set_timer(None);
-        // It can be refused only where an administrator has taken all of these CPUs away.
-        let _ = set_cpus(0, &before);
+pub(super) fn let_go() {
+    let Some(Kept { here, before, .. }) = KEPT.take() else { return };
+    set_timer(None);
+    // Who has given it another place meanwhile has the say. It can be refused only where an administrator has
+    // taken all of these CPUs away.
+    if cpus_of(0).is_ok_and(|now| are_same(&now, &here)) {
+        let _ = give_back(0, &before);
     }
+}
+
+/// Lets a thread run on these CPUs, without a mask of its own where these are all that it can have.
+fn give_back(thread: libc::pid_t, cpus: &libc::cpu_set_t) -> io::Result<()> {
+    let mut all = no_cpus();
+    for number in 0..libc::CPU_SETSIZE as usize {
+        // SAFETY: the set has a bit for each of these.
+        unsafe { libc::CPU_SET(number, &mut all) };
+    }
+    set_cpus(thread, &all)?;
+    if are_same(&cpus_of(thread)?, cpus) { Ok(()) } else { set_cpus(thread, cpus) }
+}
+
+fn are_same(one: &libc::cpu_set_t, other: &libc::cpu_set_t) -> bool {
+    // SAFETY: both sets are whole.
+    unsafe { libc::CPU_EQUAL(one, other) }
 }
 
 /// Has this thread kicked after such a time, or not at all.

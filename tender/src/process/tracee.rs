@@ -196,16 +196,25 @@ impl Tracee {
 
     /// Whether it has a signal of the CPU to get still. An interruption comes before that.
     pub(super) fn has_fault(&self) -> io::Result<bool> {
-        let wanted = libc::ptrace_peeksiginfo_args { off: 0, flags: 0, nr: 1 };
-        // SAFETY: the kernel reads the arguments and fills one structure, both of which are locals.
-        unsafe {
-            let mut information: libc::siginfo_t = std::mem::zeroed();
-            let arguments = (&raw const wanted, &raw mut information);
-            match libc::ptrace(libc::PTRACE_PEEKSIGINFO, self.process, arguments.0, arguments.1) {
-                -1 => Err(io::Error::last_os_error()),
-                found => Ok(found == 1 && is_raised(&information)),
+        const MANY: usize = 16;
+        // Those that others have sent, and that it has blocked, stay there.
+        for off in (0_u64..).step_by(MANY) {
+            let wanted = libc::ptrace_peeksiginfo_args { off, flags: 0, nr: MANY as i32 };
+            // SAFETY: zero is a value of all fields.
+            let mut found: [libc::siginfo_t; MANY] = unsafe { std::mem::zeroed() };
+            let arguments = (&raw const wanted, found.as_mut_ptr());
+            // SAFETY: the kernel reads the arguments and fills at most so many structures, both of which are locals.
+            let count =
+                unsafe { libc::ptrace(libc::PTRACE_PEEKSIGINFO, self.process, arguments.0, arguments.1) };
+            let count = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
+            if found.iter().take(count).any(is_raised) {
+                return Ok(true);
+            }
+            if count < MANY {
+                break;
             }
         }
+        Ok(false)
     }
 
     /// A word of its memory.
