@@ -143,3 +143,42 @@ fn links_within_the_repository_lead_somewhere() {
         }
     }
 }
+
+/// The lines of a table of a document's section, as cells.
+fn table<'t>(text: &'t str, section: &str) -> Vec<Vec<&'t str>> {
+    let after = text.split_once(&format!("\n## {section}\n")).map(|(_, after)| after).unwrap_or_default();
+    let of_section = after.split("\n## ").next().unwrap_or_default();
+    let lines = of_section.lines().filter_map(|line| line.strip_prefix('|')?.strip_suffix('|'));
+    lines.skip(2).map(|line| line.split('|').map(str::trim).collect()).collect()
+}
+
+#[test]
+fn rows_of_the_bench_that_documents_name_exist() {
+    if no_repository("documents::rows_of_the_bench_that_documents_name_exist") {
+        return;
+    }
+    let experiments = crate::bench::all_rows();
+    let specification = read(&root().join("SPECIFICATION.md"));
+    let promises = table(&specification, "Speed");
+    assert!(promises.len() > 10, "no table of speed");
+    for cells in promises {
+        let rows = cells.get(1).copied().unwrap_or_default();
+        let named: Vec<_> = rows.split('*').skip(1).step_by(2).collect();
+        assert!(!named.is_empty(), "no row holds {}", cells[0]);
+        for row in named {
+            assert!(experiments.iter().any(|(_, rows)| rows.contains(&row)), "the bench has no row {row}");
+        }
+    }
+    let measuring = read(&root().join("docs/measuring.md"));
+    let rows = table(&measuring, "The rows");
+    // A second table below that is of something else.
+    let rows = rows.iter().filter(|cells| cells[0].starts_with('`'));
+    assert!(rows.clone().count() > 30, "no table of rows");
+    for cells in rows {
+        let of: Vec<_> = cells[0].split('`').skip(1).step_by(2).collect();
+        for row in cells[1].split(" / ") {
+            let is_of = |(name, rows): &(&str, Vec<&str>)| of.contains(name) && rows.contains(&row);
+            assert!(experiments.iter().any(is_of), "the bench has no row {row} of {of:?}");
+        }
+    }
+}

@@ -3,7 +3,7 @@
 use super::say::show;
 use clap::Args;
 use coracle_hypercall::version;
-use coracle_tender::confine::{has_seccomp, landlock_version};
+use coracle_tender::confine::{Kept, give_up_capabilities, has_seccomp, landlock_version};
 use coracle_tender::cpu::cpuid::{self, CpuError};
 use coracle_tender::kvm::Denied;
 use coracle_tender::machine::{Backend, Host, HostError};
@@ -107,6 +107,16 @@ fn diagnose() -> Diagnosis {
             mend: Some("guests run in VMs alone then: a newer kernel mends it".to_owned()),
         });
     }
+    // As the commands do before they make guests: what only root may is of no use to those.
+    let given_up = give_up_capabilities(Kept::Nothing);
+    if let Err(error) = given_up {
+        findings.push(Finding {
+            subject: "capabilities",
+            state: State::Missing,
+            found: error.to_string(),
+            mend: None,
+        });
+    }
     for host in host.into_iter().chain(process) {
         match probe::measure(&host) {
             Ok(costs) => backends.push(ran(&host, costs)),
@@ -136,13 +146,20 @@ fn ran(host: &Host, costs: Costs) -> Ran {
         start_us: microseconds(costs.start),
         call_us: microseconds(costs.call),
         wall: match host {
-            Host::Kvm(_) => "the CPU's virtualisation and KVM",
+            Host::Kvm(_) => {
+                "the CPU's virtualisation: to get out, a guest needs a hole in that or in KVM, which gives it the host's \
+                 kernel, or in the tender, which gives it a confined process"
+            }
             Host::Process(_) if process::Host::cpuid_is_hidden() => {
-                "the kernel's processes: no system call of a guest is made"
+                "the kernel's processes, no system call of a guest being made: to get out, it needs a hole in how the \
+                 kernel handles faults, traps and signals, which gives it the host's kernel, or in the tender, which \
+                 gives it a confined process"
             }
             Host::Process(_) => {
-                "the kernel's processes: no system call of a guest is made; its cpuid shows all of this CPU, which \
-                 cannot keep that back (no cpuid_fault)"
+                "the kernel's processes, no system call of a guest being made: to get out, it needs a hole in how the \
+                 kernel handles faults, traps and signals, which gives it the host's kernel, or in the tender, which \
+                 gives it a confined process; its cpuid shows all of this CPU, which cannot keep that back (no \
+                 cpuid_fault)"
             }
         },
     }
@@ -152,7 +169,9 @@ fn ran(host: &Host, costs: Costs) -> Ran {
 fn mend(host: &Host) -> &'static str {
     match host {
         Host::Kvm(_) => "if /dev/kvm is itself inside a VM, look whether nested virtualisation is on",
-        Host::Process(_) => "let this user trace children of its own (ptrace) and set seccomp filters",
+        Host::Process(_) => {
+            "let programs without capabilities trace children of their own (ptrace) and set seccomp filters"
+        }
     }
 }
 

@@ -25,6 +25,11 @@ const X86_64: u32 = 0xc000_003e;
 /// costs less than one that is through with each number some instructions earlier.
 const FEW: usize = 4;
 
+/// Jumps that a condition decides go over 255 instructions at most: over those calls, and over the tests of one rule,
+/// of which there are two for an argument, each with what it loads, and its answer.
+const _: () = assert!(FEW < u8::MAX as usize);
+const _: () = assert!(4 * rules::MOST < u8::MAX as usize);
+
 /// The filter for a duty.
 #[derive(Debug, Clone)]
 pub(crate) struct Filter(BpfProgram);
@@ -63,8 +68,7 @@ fn search(calls: &[(u32, BpfProgram)]) -> BpfProgram {
         let mut program = BpfProgram::new();
         let (made, asked): (Vec<_>, Vec<_>) = calls.iter().partition(|(_, body)| is_made(body));
         for (number, body) in asked {
-            // A body is short: no call has as many rules as would make it longer than a jump.
-            program.push(jump(BPF_JEQ, *number, 0, u8::try_from(body.len()).unwrap_or(u8::MAX)));
+            program.extend(unless(BPF_JEQ, *number, false, body.len()));
             program.extend_from_slice(body);
         }
         // Those that are made whatever their arguments have one answer, the last.
@@ -81,14 +85,7 @@ fn search(calls: &[(u32, BpfProgram)]) -> BpfProgram {
     let (lower, upper) = calls.split_at(calls.len() / 2);
     let first = upper.first().map_or(u32::MAX, |(number, _)| *number);
     let (lower, upper) = (search(lower), search(upper));
-    let mut program = match u8::try_from(lower.len()) {
-        Ok(length) => vec![jump(BPF_JGE, first, length, 0)],
-        Err(_) => {
-            let length = lower.len() as u32;
-            let over_lower = sock_filter { code: (BPF_JMP | BPF_JA) as u16, jt: 0, jf: 0, k: length };
-            vec![jump(BPF_JGE, first, 0, 1), over_lower]
-        }
-    };
+    let mut program = unless(BPF_JGE, first, true, lower.len());
     program.extend(lower);
     program.extend(upper);
     program
@@ -122,7 +119,7 @@ fn body(rules: &[&Rule], process: u32) -> BpfProgram {
         if tests.is_empty() {
             return program;
         }
-        // Where a test fails, the next rule is asked. No rule has as many tests as would make that a long way.
+        // Where a test fails, the next rule is asked.
         let end = program.len();
         for (test, at) in tests.iter().zip(jumps) {
             if let Some(instruction) = program.get_mut(at) {
@@ -174,6 +171,23 @@ fn load(offset: u32) -> sock_filter {
 /// Passes over so many instructions if the word compares so with a number, else over so many others.
 fn jump(comparison: u32, number: u32, if_so: u8, else_over: u8) -> sock_filter {
     sock_filter { code: (BPF_JMP | comparison | BPF_K) as u16, jt: if_so, jf: else_over, k: number }
+}
+
+/// Passes over so many instructions, however many, if what comes of comparing the word with a number is this.
+fn unless(comparison: u32, number: u32, this: bool, length: usize) -> BpfProgram {
+    let over = |short: u8| if this { (short, 0) } else { (0, short) };
+    match u8::try_from(length) {
+        Ok(short) => {
+            let (if_so, else_over) = over(short);
+            vec![jump(comparison, number, if_so, else_over)]
+        }
+        Err(_) => {
+            // To the long jump, or over that.
+            let (else_over, if_so) = over(1);
+            let long = sock_filter { code: (BPF_JMP | BPF_JA) as u16, jt: 0, jf: 0, k: length as u32 };
+            vec![jump(comparison, number, if_so, else_over), long]
+        }
+    }
 }
 
 fn answer(what: u32) -> sock_filter {
@@ -276,6 +290,32 @@ mod tests {
                     assert_eq!(of_others, SECCOMP_RET_KILL_PROCESS);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_call_with_more_rules_than_a_jump_is_long_is_answered_by_them_and_the_next_by_its_own() {
+        let rule = |value| Rule {
+            call: 7,
+            arguments: [Argument::Is(0, value), Argument::Is(1, value), Argument::Any, Argument::Any],
+            answer: Answer::Made,
+            why: "",
+            rarely: None,
+        };
+        let rules: Vec<_> = (0..200).map(rule).collect();
+        let other = Rule { call: 9, ..rule(1) };
+        let calls = [(7, body(&rules.iter().collect::<Vec<_>>(), 1)), (9, body(&[&other], 1))];
+        assert!(calls[0].1.len() > 255);
+        let program = [vec![load(NUMBER)], search(&calls)].concat();
+        for (number, value, expected) in [
+            (7, 0, SECCOMP_RET_ALLOW),
+            (7, 199, SECCOMP_RET_ALLOW),
+            (7, 200, SECCOMP_RET_KILL_PROCESS),
+            (8, 1, SECCOMP_RET_KILL_PROCESS),
+            (9, 1, SECCOMP_RET_ALLOW),
+            (9, 2, SECCOMP_RET_KILL_PROCESS),
+        ] {
+            assert_eq!(run(&program, X86_64, number, [value; 6]).0, expected, "{number} {value}");
         }
     }
 

@@ -294,9 +294,9 @@ impl machine::Machine for Machine {
         false
     }
 
-    /// The stub clears the registers that are 0 here.
     fn lend_thread(&mut self) {}
 
+    /// The stub clears the registers that are 0 here.
     fn save(&self) -> Result<Option<Saved>, MachineError> {
         let Some(segments) = Segments::of(&self.system_registers()?) else { return Ok(None) };
         let rip = self.tables.entry_page + entry::RETURN;

@@ -94,7 +94,7 @@
 //! | | one mapping for its memory, and some more | `sysctl vm.max_map_count` |
 //! | | address space of the guest's memory; memory for what calls have changed | `ulimit -v` |
 //! | | a thread of the kernel's, on some KVMs | `ulimit -u`, the cgroup's `pids.max` |
-//! | thread that calls | one POSIX timer | `ulimit -i` |
+//! | thread that calls | one POSIX timer, and one more where guests are processes | `ulimit -i` |
 //! | pool | its threads, with stacks of 1 MiB that are backed when used | `ulimit -u` |
 //!
 //! [`Host::descriptors_per_instance`]: crate::machine::Host::descriptors_per_instance

@@ -45,8 +45,10 @@ pub(super) fn make(memory: &Memory, runs: &[Run], xcr0: u64) -> Result<Tracee, M
     foothold::write(memory, &steps, xcr0).map_err(refused("hold the guest's memory"))?;
     let process = begin(file, memory.size()).map_err(unmade)?;
     let mut tracee = Tracee::seize(process).map_err(refused(
-        "let the tender trace the guest's process (ptrace; /proc/sys/kernel/yama/ptrace_scope must be 0 or 1, and a \
-         container's seccomp profile must let it through, as Docker's does since Linux 4.8: else --cap-add SYS_PTRACE)",
+        "let the tender trace the guest's process (ptrace; /proc/sys/kernel/yama/ptrace_scope must be 0 or 1: with 2 it \
+         takes CAP_SYS_PTRACE, which the tender gives up, root's too, and 3 forbids it for good until a restart; and a \
+         container's seccomp profile must let it through, as Docker's does since Linux 4.8: else --cap-add SYS_PTRACE, \
+         which helps with the profile alone)",
     ))?;
     settle(&mut tracee, &steps)?;
     foothold::clear(memory, steps.len()).map_err(refused("hold the guest's memory"))?;
@@ -267,5 +269,47 @@ mod tests {
         assert!(said.contains("ulimit -u") && said.contains("pids.max"), "{said}");
         let said = unmade(io::Error::from_raw_os_error(libc::ENOMEM)).to_string();
         assert!(!said.contains("ulimit") && said.contains("Cannot allocate memory"), "{said}");
+    }
+
+    /// The child's calls when it has the filter of a confined tender.
+    #[cfg(feature = "confine")]
+    #[test]
+    fn the_rules_for_a_guests_process_are_those_that_its_steps_take() {
+        use super::{Run, foothold, steps};
+        use crate::confine::Duty;
+        use crate::confine::rules::{STEP, of};
+        use crate::machine::Backend;
+        use coracle_hypercall::memory::Rights;
+
+        let rights =
+            [Rights::empty(), Rights::READ, Rights::READ | Rights::WRITE, Rights::READ | Rights::EXECUTE];
+        let run = |rights| Run { address: 1 << 30, physical: 0, length: 1 << 20, rights };
+        let calls = steps(3, &rights.map(run)).into_iter().map(|step| {
+            let [number, arguments @ .., _] = step.words;
+            (number, arguments)
+        });
+        let code = (libc::PROT_READ | libc::PROT_EXEC) as u64;
+        let shared = (libc::MAP_SHARED | libc::MAP_FIXED) as u64;
+        let begins = (libc::SYS_mmap as u64, [foothold::START, foothold::LENGTH, code, shared, 3, 0]);
+        let calls: Vec<_> = calls.chain([begins]).collect();
+        for duty in [Duty::Snapshot, Duty::Pool, Duty::Serve, Duty::Worker] {
+            let rules: Vec<_> = of(duty, Backend::Process).collect();
+            let process = std::process::id();
+            for (number, arguments) in &calls {
+                let is_there = rules.iter().any(|rule| is_for(rule, *number, arguments, process));
+                assert!(is_there, "{duty:?}: {number} {arguments:#x?}");
+            }
+            for rule in rules.iter().filter(|rule| rule.rarely == Some(STEP)) {
+                // Other C libraries have none.
+                let none = rule.call == libc::SYS_rseq && super::restartable_sequences().is_none();
+                let takes = |(number, arguments): &_| is_for(rule, *number, arguments, process);
+                assert!(none || calls.iter().any(takes), "no step takes {rule:?}");
+            }
+        }
+    }
+
+    #[cfg(feature = "confine")]
+    fn is_for(rule: &crate::confine::rules::Rule, number: u64, arguments: &[u64; 6], process: u32) -> bool {
+        rule.call as u64 == number && rule.fits(arguments, process)
     }
 }

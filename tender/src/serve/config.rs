@@ -139,6 +139,7 @@ pub(super) struct Settings {
     pub(super) listen: Vec<SocketAddr>,
     pub(super) threads: Option<u16>,
     pub(super) log: LogFormat,
+    pub(super) quiet: bool,
     pub(super) backend: Chosen,
     pub(super) confinement: Confinement,
     pub(super) per_client: Option<u32>,
@@ -201,6 +202,7 @@ impl Settings {
         let settings = Settings {
             listen: listen.unwrap_or_else(|| vec![(Ipv4Addr::LOCALHOST, 8080).into()]),
             threads: options.threads.or(file.threads),
+            quiet: options.quiet,
             backend: options.backend,
             confinement: options.confinement,
             log: options.log.or(file.log).unwrap_or(LogFormat::Text),

@@ -86,6 +86,9 @@ pub struct Options {
     /// Threads that serve connections and begin calls [default: one for each CPU]
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
+    /// Say nothing before the server listens but why it does not: not what runs the functions
+    #[arg(long)]
+    pub quiet: bool,
     /// What runs the functions
     #[command(flatten)]
     pub backend: Chosen,

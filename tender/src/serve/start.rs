@@ -113,7 +113,11 @@ pub fn run(options: Options) -> Result<u8, ServeError> {
     let limit = raise_limit();
     // Addresses first: that one is taken is found out sooner than a program boots, and a confined process takes none.
     let listeners = settings.listen.iter().map(|address| listen(*address)).collect::<Result<Vec<_>, _>>()?;
-    let host = Arc::new(settings.backend.open(say)?);
+    let host = Arc::new(settings.backend.open(|words| {
+        if !settings.quiet {
+            say(words)
+        }
+    })?);
     let programs = confine(&settings, &host, &listeners)?;
     let log = Log::start(settings.log)?;
     let served = serve(settings, &host, limit, listeners, programs, &log);

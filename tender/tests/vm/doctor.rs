@@ -2,7 +2,7 @@
 
 use crate::not_run::not_run;
 use crate::scratch::Scratch;
-use crate::support::{coracle, no_kvm, output, output_of_copy, stderr, stdout, variant};
+use crate::support::{coracle, example, no_kvm, output, output_of_copy, stderr, stdout, variant};
 use coracle_hypercall::exit;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -37,6 +37,10 @@ fn doctor_says_the_same_as_json() {
     let backends = json["backends"].as_array().expect("backends");
     let names: Vec<_> = backends.iter().filter_map(|ran| ran["backend"].as_str()).collect();
     assert_eq!(names, ["kvm", "process"]);
+    for (ran, words) in backends.iter().zip([["KVM", "confined process"], ["signals", "confined process"]]) {
+        let wall = ran["wall"].as_str().expect("a wall");
+        assert!(words.iter().all(|word| wall.contains(word)), "{wall}");
+    }
 }
 
 #[test]
@@ -90,7 +94,12 @@ fn a_user_who_may_not_use_kvm_runs_guests_in_processes_and_is_told_why() {
     let scratch = Scratch::new();
     let image = scratch.program("hello", &std::fs::read(variant("fixed")).expect("an image"));
     let image = image.to_str().expect("a path of ours");
-    for (options, told) in [(&["run", image][..], true), (&["run", "--quiet", image], false)] {
+    for (options, told) in [
+        (&["run", image][..], true),
+        (&["run", "--quiet", image], false),
+        (&["invoke", image], true),
+        (&["invoke", "--quiet", image], false),
+    ] {
         let Some(mut command) = as_nobody(&scratch, options) else { return };
         command.env_remove("CORACLE_BACKEND");
         let ended = output_of_copy(command);
@@ -99,6 +108,40 @@ fn a_user_who_may_not_use_kvm_runs_guests_in_processes_and_is_told_why() {
         assert_eq!(said.lines().count(), usize::from(told), "{said}");
         assert_eq!(said.contains("process") && said.contains("/dev/kvm"), told, "{said}");
     }
+}
+
+#[test]
+fn a_server_says_what_runs_its_functions_unless_it_is_to_be_quiet() {
+    let scratch = Scratch::new();
+    scratch.program("coracle-serve", &std::fs::read(coracle().with_file_name("coracle-serve")).expect("it"));
+    // It ends before it listens.
+    let arguments = ["serve", "--listen", "127.0.0.1:0", "/dev/null"];
+    for (arguments, told) in [(arguments.to_vec(), true), ([&arguments[..], &["--quiet"]].concat(), false)] {
+        let Some(mut command) = as_nobody(&scratch, &arguments) else { return };
+        command.env_remove("CORACLE_BACKEND");
+        let ended = output_of_copy(command);
+        let said = stderr(&ended);
+        assert_eq!(ended.status.code(), Some(exit::TENDER.into()), "{said}");
+        assert_eq!(said.contains("running in a process, without KVM"), told, "{said}");
+        assert!(said.contains("/dev/null"), "{said}");
+    }
+}
+
+#[test]
+fn a_quiet_invoke_gives_outputs_and_no_summary() {
+    if no_kvm() {
+        return;
+    }
+    let invoke = |options: &[&str]| {
+        let mut command = Command::new(coracle());
+        command.arg("invoke").args(options).args(["-n", "3"]).arg(example("release", "hello"));
+        output(command)
+    };
+    let (told, quiet) = (invoke(&[]), invoke(&["--quiet"]));
+    assert_eq!((told.status.code(), quiet.status.code()), (Some(0), Some(0)));
+    assert_eq!(stdout(&told), stdout(&quiet));
+    assert_ne!(stderr(&told), "");
+    assert_eq!(stderr(&quiet), "");
 }
 
 #[test]

@@ -2,9 +2,12 @@
 
 use crate::lane::times;
 use crate::library::Machine;
+use crate::not_run::not_run;
 use crate::support::{example, guest, no_kvm, output, run, stderr, stdout};
 use coracle_hypercall::exit;
 use coracle_tender::instance::End;
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 #[test]
@@ -17,6 +20,40 @@ fn every_status_that_a_guest_gives_is_the_commands() {
         let ended = output(run(&[], guest("exit_with"), &[status.to_string()]));
         assert_eq!(ended.status.code(), Some(status));
         assert_eq!(stderr(&ended), "", "status {status}");
+    }
+}
+
+#[test]
+fn a_guest_that_has_made_many_calls_ends_as_any_other() {
+    if no_kvm() {
+        return;
+    }
+    let ended = output(run(&[], guest("call_often"), &["log"]));
+    assert_eq!(ended.status.code(), Some(0), "{}", stderr(&ended));
+}
+
+/// The command that tests start is linked statically. Another C library ends a process in another way.
+#[test]
+fn a_command_with_a_shared_c_library_ends_with_the_guests_status_too() {
+    if no_kvm() {
+        return;
+    }
+    let program = Path::new(env!("CARGO_BIN_EXE_coracle"));
+    if !program.exists() {
+        not_run("the command that Cargo builds for tests is not on this machine");
+        return;
+    }
+    for (image, arguments, status) in [
+        ("exit_with", ["7"].as_slice(), 7),
+        ("call_often", &["log"], 0),
+        ("forever", &["call"], i32::from(exit::TIMEOUT)),
+    ] {
+        let mut command = Command::new(program);
+        // As long as it takes, but for the one that has no end.
+        let timeout = if image == "forever" { "300ms" } else { "60s" };
+        command.args(["run", "--timeout", timeout]).arg(guest(image)).args(arguments);
+        let ended = output(command);
+        assert_eq!(ended.status.code(), Some(status), "{image}: {}", stderr(&ended));
     }
 }
 

@@ -101,6 +101,12 @@ impl<'a> Experiment<'a> {
         self.name
     }
 
+    /// What its rows are of.
+    #[cfg(test)]
+    pub(super) fn rows(&self) -> impl Iterator<Item = &'static str> {
+        self.comparisons.iter().map(|comparison| comparison.what)
+    }
+
     /// Adds a subject.
     pub(super) fn subject(
         &mut self,

@@ -30,9 +30,9 @@ pub(crate) struct Arguments {
     /// Write the table into FILE in Markdown, as docs/measuring.md has it
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
-    /// Hold starts and calls in VMs against another build of the command, such as that of another commit: a row more
-    /// for each
-    #[arg(long, value_name = "CORACLE")]
+    /// Hold starts and calls in VMs against another build, such as that of another commit: a row more for each. DIR has
+    /// its `coracle` and `bench-calls`
+    #[arg(long, value_name = "DIR")]
     before: Option<PathBuf>,
     /// Draw the ratios against their goals into FILE
     #[arg(long, value_name = "FILE")]
@@ -90,6 +90,14 @@ pub(crate) fn bench(arguments: &Arguments) -> Result {
     }
     report(arguments, &rows)?;
     verdict(arguments, &rows, &failures)
+}
+
+/// The names of all experiments, each with those of its rows.
+#[cfg(test)]
+pub(crate) fn all_rows() -> Vec<(&'static str, Vec<&'static str>)> {
+    let programs = programs::Programs::none();
+    let all = suite::all(&programs, true);
+    all.iter().map(|experiment| (experiment.name(), experiment.rows().collect())).collect()
 }
 
 fn chosen<'a>(all: Vec<Experiment<'a>>, filter: Option<&str>) -> Result<Vec<Experiment<'a>>> {

@@ -3,7 +3,7 @@
 use crate::guests::{BENCH, EXAMPLES, Profile};
 use crate::here::{BACKENDS, Backend};
 use crate::paths;
-use crate::shell::{Context, Result, cargo, line};
+use crate::shell::{Context, Failure, Result, cargo, line};
 use crate::tender;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,7 +13,7 @@ pub(super) struct Programs {
     /// What runs guests on this machine.
     pub(super) backends: Vec<Backend>,
     coracle: PathBuf,
-    /// Another build of that.
+    /// The folder of another build: its `coracle` and `bench-calls`.
     before: Option<PathBuf>,
     pub(super) hello: PathBuf,
     pub(super) hello_stripped: PathBuf,
@@ -32,10 +32,10 @@ pub(super) struct Programs {
 
 /// Builds them all.
 pub(super) fn build(before: Option<&Path>) -> Result<Programs> {
+    let before = before.map(other_build).transpose()?;
     let coracle = tender::build()?;
     install(&coracle.with_file_name("coracle-serve"))?;
     let coracle = install(&coracle)?;
-    let before = before.map(std::path::absolute).transpose().context(|| "--before".to_owned())?;
     let hello_stripped = EXAMPLES.build_one(Profile::Stripped, "hello")?;
     let hello = EXAMPLES.program(Profile::Release, "hello");
     let cat = EXAMPLES.build_one(Profile::Release, "cat")?;
@@ -71,6 +71,22 @@ pub(super) fn build(before: Option<&Path>) -> Result<Programs> {
         echo,
         http,
     })
+}
+
+/// The programs of another build that are held against this one's.
+const OF_OTHER_BUILD: [&str; 2] = ["coracle", "bench-calls"];
+
+/// The folder of another build, which has to have them.
+fn other_build(folder: &Path) -> Result<PathBuf> {
+    let folder = std::path::absolute(folder).context(|| "--before".to_owned())?;
+    for name in OF_OTHER_BUILD {
+        let program = folder.join(name);
+        if !program.is_file() {
+            let words = "--before takes a folder with another build's coracle and bench-calls, as docs/measuring.md says";
+            return Err(Failure::new(format!("{}: there is no such file: {words}", program.display())));
+        }
+    }
+    Ok(folder)
 }
 
 fn compile(yardstick: &str) -> Result<PathBuf> {
@@ -115,10 +131,15 @@ impl Programs {
         self.before.is_some()
     }
 
+    /// A program of the other build, if there is one.
+    fn of_before(&self, own: &Path) -> PathBuf {
+        let name = own.file_name().unwrap_or_default();
+        self.before.as_deref().map_or_else(|| own.to_owned(), |folder| folder.join(name))
+    }
+
     /// Boots an image in a VM by the other build, which may be older than the choice of a backend.
     pub(super) fn boot_before(&self, image: &Path, arguments: &[&str]) -> Command {
-        let coracle = self.before.as_deref().unwrap_or(&self.coracle);
-        let mut command = super::process::command(coracle, &["run"]);
+        let mut command = super::process::command(&self.of_before(&self.coracle), &["run"]);
         command.env(Backend::VARIABLE, Backend::Kvm.name()).arg(image);
         if !arguments.is_empty() {
             command.arg("--").args(arguments);
@@ -140,6 +161,14 @@ impl Programs {
     pub(super) fn call(&self, backend: Backend, what: &str, numbers: &[u64]) -> Command {
         let mut command = super::process::command(&self.calls, &[what]);
         command.env(Backend::VARIABLE, backend.name());
+        command.arg(&self.dirty).args(numbers.iter().map(u64::to_string));
+        command
+    }
+
+    /// The same in VMs by the other build.
+    pub(super) fn call_before(&self, what: &str, numbers: &[u64]) -> Command {
+        let mut command = super::process::command(&self.of_before(&self.calls), &[what]);
+        command.env(Backend::VARIABLE, Backend::Kvm.name());
         command.arg(&self.dirty).args(numbers.iter().map(u64::to_string));
         command
     }
@@ -168,5 +197,31 @@ impl Programs {
     /// Runs a workload in a process.
     pub(super) fn in_process(&self, workload: &str, size: u64) -> Command {
         super::process::command(&self.native, &[workload, &size.to_string()])
+    }
+}
+
+#[cfg(test)]
+impl Programs {
+    /// Programs that are nowhere, for both backends and held against another build: to see which rows there are.
+    pub(super) fn none() -> Programs {
+        let nowhere = PathBuf::new;
+        Programs {
+            backends: BACKENDS.to_vec(),
+            before: Some(nowhere()),
+            coracle: nowhere(),
+            hello: nowhere(),
+            hello_stripped: nowhere(),
+            cat: nowhere(),
+            guest: nowhere(),
+            native: nowhere(),
+            bare_kvm: nowhere(),
+            bare_trap: nowhere(),
+            true_static: nowhere(),
+            calls: nowhere(),
+            dirty: nowhere(),
+            slow_start: nowhere(),
+            echo: nowhere(),
+            http: nowhere(),
+        }
     }
 }

@@ -15,7 +15,7 @@ mod show;
 mod summary;
 
 use super::later::About;
-use super::say::say;
+use super::say::{say, say_unless};
 use super::{refuse, value};
 use callee::Callee;
 use clap::{Args, ValueHint};
@@ -62,6 +62,10 @@ pub(super) struct Invoke {
     /// Boot the program for each call, so that its memory lies elsewhere each time. It takes longer
     #[arg(long)]
     fresh_layout: bool,
+    /// Say nothing but what guests say and which calls failed: not what runs them, no bar, and no summary but that
+    /// of --json
+    #[arg(long)]
+    quiet: bool,
     #[command(flatten)]
     backend: Chosen,
     #[command(flatten)]
@@ -86,7 +90,7 @@ impl About for Invoke {
 
 impl Invoke {
     pub(super) fn carry_out(self) -> u8 {
-        let host = match self.backend.open(|words| say(words)) {
+        let host = match self.backend.open(|words| say_unless(self.quiet, words)) {
             Ok(host) => Arc::new(host),
             Err(error) => return refuse(error),
         };
@@ -115,7 +119,7 @@ impl Invoke {
         };
         let mut shown = Shown::new(self.json, self.each_line, count);
         let mut summary = Summary::default();
-        let mut progress = Progress::of(count);
+        let mut progress = Progress::of(count, !self.quiet);
         let start = Instant::now();
         let done = order::in_order(count, self.jobs.into(), call, |number, called| {
             summary.add(&called);
@@ -124,6 +128,9 @@ impl Invoke {
         progress.end();
         if let Err(error) = done {
             return shown.lost(&error);
+        }
+        if self.quiet && !self.json {
+            return shown.status();
         }
         summary
             .show(start.elapsed(), self.json)

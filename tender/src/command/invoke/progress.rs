@@ -17,8 +17,9 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    pub(super) fn of(count: u64) -> Progress {
-        let wanted = count > 1 && stderr().is_terminal();
+    /// For so many calls, where it is wanted at all.
+    pub(super) fn of(count: u64, wanted: bool) -> Progress {
+        let wanted = wanted && count > 1 && stderr().is_terminal();
         Progress { count, done: 0, start: Instant::now(), wanted, bar: None }
     }
 

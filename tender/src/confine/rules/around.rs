@@ -52,7 +52,7 @@ pub(super) const SAVE: List = List {
         ),
         rule(SYS_linkat, Any, "its name then"),
         rule(SYS_fsync, Any, "its safety"),
-        rule(SYS_rename, Any, "its name, in place of another file").rarely("when there is one of that name"),
+        rule(SYS_rename, Any, "its name, in place of another file"),
         rule(SYS_unlink, Any, "its removal when it is not").rarely("when it cannot be written"),
     ],
 };

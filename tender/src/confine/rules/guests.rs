@@ -33,9 +33,7 @@ const CPUID: Argument = first(crate::process::ARCH_SET_CPUID);
 
 /// Why a call is not made in every run.
 const ASKS_CPU: &str = "in threads that make guests, and when they ask the CPU something";
-const LARGE: &str = "where a guest has many pages";
 const LATER: &str = "when the tender's own memory grows";
-const OFTEN: &str = "where a guest makes one call after the other";
 const STOPPED: &str = "when the process was stopped meanwhile";
 const OLD_CLOCK: &str = "where reading the clock takes a call";
 
@@ -60,6 +58,7 @@ pub(super) const RUN: List = List {
             .rarely("where the standard library looks at that, in debug builds"),
         rule(SYS_timer_create, Any, "the deadline"),
         rule(SYS_timer_settime, Any, "the deadline"),
+        rule(SYS_timer_delete, Any, "the deadline's timer, when its thread ends"),
         rule(SYS_clock_gettime, Any, "the time").rarely(OLD_CLOCK),
         rule(SYS_getrandom, Any, "random numbers for the guest"),
         rule(SYS_rt_sigaction, Any, "the handler of the deadline's signal"),
@@ -122,12 +121,11 @@ pub(super) const RUN_PROCESS: List = List {
         rule(SYS_ptrace, ptrace(PTRACE_SINGLESTEP), "the kernel writes down a fault"),
         rule(SYS_ptrace, ptrace(PTRACE_PEEKDATA), "what it has written"),
         rule(SYS_ptrace, ptrace(PTRACE_POKEDATA), "where it is to write"),
-        rule(SYS_sched_setaffinity, Any, "the thread's place beside the guest's process").rarely(OFTEN),
+        rule(SYS_sched_setaffinity, Any, "the thread's place beside the guest's process"),
         rule(SYS_getcpu, Any, "the same, and a guest's jump into the vsyscall page, which is a fault")
             .rarely(OLD_CLOCK),
         rule(SYS_kill, second(SIGKILL as u64), "the end of the guest's process").and(One(0)),
-        rule(SYS_fallocate, Any, "giving the guest memory, or taking it back")
-            .rarely("when it reaches for more than a little, or gives some up"),
+        rule(SYS_fallocate, Any, "giving the guest memory, or taking it back"),
         rule(SYS_arch_prctl, CPUID, "cpuid in the tender itself, where it traps").rarely(ASKS_CPU),
     ],
 };
@@ -142,7 +140,6 @@ pub(super) const MAKE: List = List {
         rule(SYS_pwrite64, Any, "the same"),
         rule(SYS_memfd_create, second(FILE), "the same"),
         rule(SYS_lseek, Any, "which pages such a file has"),
-        rule(SYS_timer_delete, Any, "the deadline's timer, when its thread ends"),
         rule(SYS_fcntl, second(F_ADD_SEALS as u64), "that a snapshot in memory never changes"),
     ],
 };
@@ -194,17 +191,21 @@ pub(super) const WATCH: List = List {
     duties: &[Pool, Serve, Worker],
     backend: Backend::Process,
     rules: &[
-        rule(SYS_pidfd_open, One(0), "taking a descriptor from it").and(second(0)).rarely(LARGE),
-        rule(SYS_pidfd_getfd, third(0), "the same").rarely(LARGE),
-        rule(SYS_ioctl, second(UFFDIO_API), "a descriptor that watches its pages").rarely(LARGE),
-        rule(SYS_ioctl, second(UFFDIO_REGISTER), "the same").rarely(LARGE),
-        rule(SYS_ioctl, second(UFFDIO_WRITEPROTECT), "which of them").rarely(LARGE),
-        rule(SYS_ioctl, second(PAGEMAP_SCAN), "what it has seen").rarely(LARGE),
+        rule(SYS_pidfd_open, One(0), "taking a descriptor from it").and(second(0)),
+        rule(SYS_pidfd_getfd, third(0), "the same"),
+        rule(SYS_ioctl, second(UFFDIO_API), "a descriptor that watches its pages"),
+        rule(SYS_ioctl, second(UFFDIO_REGISTER), "the same"),
+        rule(SYS_ioctl, second(UFFDIO_WRITEPROTECT), "which of them"),
+        rule(SYS_ioctl, second(PAGEMAP_SCAN), "what it has seen"),
     ],
 };
 
-/// Where it is made, nobody but the tender can look.
-const CHILD_ONLY: &str = "in the guest's process, which nobody but the tender traces";
+/// Where these are made, nobody but the tender can look. A test of `process` holds its steps against the rules.
+pub(crate) const STEP: &str =
+    "in the guest's process, which nobody but the tender traces, before its first instruction";
+/// Nor there.
+const BETWEEN: &str =
+    "in the guest's process, which nobody but the tender traces, between the guest's instructions";
 
 /// What a guest's process does before and between the guest's instructions: it has the filter of the thread
 /// that made it, beside its own. No call of the guest comes as far as a filter.
@@ -215,43 +216,43 @@ pub(super) const CHILD: List = List {
     rules: &[
         rule(SYS_mmap, CODE, "the guest's memory, of which code is not writable")
             .and(Is(3, MAPPED))
-            .rarely(CHILD_ONLY),
+            .rarely(STEP),
         rule(SYS_mmap, third((PROT_READ | PROT_EXEC) as u64), "the tender's own code in it")
             .and(first(FOOTHOLD_START & 0xffff_ffff))
             .and(second(FOOTHOLD_LENGTH))
             .and(Is(3, (MAP_SHARED | MAP_FIXED) as u64))
-            .rarely(CHILD_ONLY),
+            .rarely(STEP),
         rule(SYS_mprotect, CODE, "the guest's rights, of which none are to write and execute")
-            .rarely(CHILD_ONLY),
+            .rarely(BETWEEN),
         rule(
             SYS_userfaultfd,
             first(USERFAULTFD),
             "a descriptor that watches its pages, which the tender takes from it",
         )
-        .rarely(CHILD_ONLY),
-        rule(SYS_getppid, Any, "whether the tender lives").rarely(CHILD_ONLY),
+        .rarely(BETWEEN),
+        rule(SYS_getppid, Any, "whether the tender lives").rarely(STEP),
         rule(
             SYS_personality,
             first(crate::process::PER_LINUX),
             "nothing executable but what the tender says",
         )
-        .rarely(CHILD_ONLY),
-        rule(SYS_prctl, first(PR_SET_PDEATHSIG as u64), "ending with the tender").rarely(CHILD_ONLY),
-        rule(SYS_prctl, first(PR_SET_NO_NEW_PRIVS as u64), "no new privileges").rarely(CHILD_ONLY),
-        rule(SYS_close_range, first(0), "no descriptors").and(second(u32::MAX as u64)).rarely(CHILD_ONLY),
+        .rarely(STEP),
+        rule(SYS_prctl, first(PR_SET_PDEATHSIG as u64), "ending with the tender").rarely(STEP),
+        rule(SYS_prctl, first(PR_SET_NO_NEW_PRIVS as u64), "no new privileges").rarely(STEP),
+        rule(SYS_close_range, first(0), "no descriptors").and(second(u32::MAX as u64)).rarely(STEP),
         rule(SYS_prlimit64, first(0), "no core dumps of its own")
             .and(second(RLIMIT_CORE as u64))
             .and(Null(3))
-            .rarely(CHILD_ONLY),
+            .rarely(STEP),
         rule(SYS_seccomp, first(SECCOMP_SET_MODE_FILTER as u64), "its own filter")
             .and(second(0))
-            .rarely(CHILD_ONLY),
+            .rarely(STEP),
         rule(SYS_kill, second(SIGSTOP as u64), "telling the tender of a step that was refused")
             .and(One(0))
-            .rarely(CHILD_ONLY),
+            .rarely(BETWEEN),
         rule(SYS_gettimeofday, Any, "a guest's jump into the vsyscall page, which is a fault")
-            .rarely(CHILD_ONLY),
-        rule(SYS_time, Any, "the same").rarely(CHILD_ONLY),
+            .rarely(BETWEEN),
+        rule(SYS_time, Any, "the same").rarely(BETWEEN),
     ],
 };
 
@@ -260,7 +261,7 @@ pub(super) const ONLY_THREAD: List = List {
     name: "running a guest in a process, of a tender without threads",
     duties: &[Run, Snapshot],
     backend: Backend::Process,
-    rules: &[rule(SYS_sched_getaffinity, Any, "where the thread may run").rarely(OFTEN)],
+    rules: &[rule(SYS_sched_getaffinity, Any, "where the thread may run")],
 };
 
 /// What such a process does that a tender with threads has rules for by itself.
@@ -268,5 +269,5 @@ pub(super) const ONLY_CHILD: List = List {
     name: "in a guest's process, of a tender without threads",
     duties: &[Snapshot],
     backend: Backend::Process,
-    rules: &[rule(SYS_rseq, Any, "giving up restartable sequences").rarely(CHILD_ONLY)],
+    rules: &[rule(SYS_rseq, Any, "giving up restartable sequences").rarely(STEP)],
 };

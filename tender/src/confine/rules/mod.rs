@@ -8,6 +8,9 @@
 mod around;
 mod guests;
 
+#[cfg(test)]
+pub(crate) use guests::STEP;
+
 use crate::machine::Backend;
 use libc::{c_long, c_ulong};
 
@@ -90,7 +93,7 @@ pub struct Rule {
 }
 
 /// So much a rule can ask.
-const MOST: usize = 4;
+pub(super) const MOST: usize = 4;
 
 impl Rule {
     /// The same, of a call that is not made on every machine, or not in every run.

@@ -9,9 +9,12 @@ mod serve;
 mod start;
 mod steady;
 
-use super::experiment::Experiment;
+use super::experiment::{Experiment, Goal};
 use super::programs::Programs;
 use crate::here::Backend;
+
+/// How much more than another build's may be: what two builds of the same source differ by.
+const AS_BEFORE: Goal = Goal::AtMost(1.05);
 
 /// All experiments; with `quick`, of fewer turns and smaller.
 pub(super) fn all(programs: &Programs, quick: bool) -> Vec<Experiment<'_>> {

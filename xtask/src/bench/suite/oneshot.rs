@@ -42,6 +42,12 @@ fn clean_call(programs: &Programs, quick: bool) -> Experiment<'_> {
                         printed_number(command(&programs.bare_kvm, &["call", &numbers[0], &numbers[1]]))
                     });
                     clean.row(backend, what, ours, Measure::RatioTo(bare), Goal::AtMost(1.25));
+                    if pages == 64 && programs.has_before() {
+                        let before = clean.subject("the build given", Unit::Nanoseconds, move || {
+                            printed_number(programs.call_before("call", &[pages, count]))
+                        });
+                        clean.row(backend, what, ours, Measure::RatioTo(before), super::AS_BEFORE);
+                    }
                     kvm = Some(ours);
                 }
                 (Backend::Process, Some(kvm)) => {

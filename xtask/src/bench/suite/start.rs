@@ -34,7 +34,7 @@ pub(super) fn experiment(programs: &Programs, quick: bool) -> Experiment<'_> {
                 let before = start.subject("the build given", Unit::Nanoseconds, || {
                     start_to_reaped(programs.boot_before(&programs.hello, &[]))
                 });
-                start.row(backend, FREE, free, Measure::RatioTo(before), Goal::None);
+                start.row(backend, FREE, free, Measure::RatioTo(before), super::AS_BEFORE);
             }
             start.row(
                 backend,
