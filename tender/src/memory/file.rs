@@ -28,15 +28,19 @@ impl Memory {
     pub(crate) fn back_huge_in_file(&self, pages: &Range<u64>) -> io::Result<()> {
         /// MADV_COLLAPSE.
         const COLLAPSE: libc::c_int = 25;
-        let file = self.file.as_ref().ok_or(io::ErrorKind::Unsupported)?;
-        // The kernel makes a huge page of one that has something already.
+        // The kernel makes a huge page of one that has something already, where it is mapped (Linux 6.1 is content
+        // with no less).
         for address in pages.clone().step_by(LARGE_PAGE as usize) {
-            allocate(file, libc::FALLOC_FL_KEEP_SIZE, address, PAGE)?;
+            self.ask(address, PAGE, libc::MADV_POPULATE_READ)?;
         }
-        let length = pages.end.saturating_sub(pages.start);
-        let slice = self.slice(pages.start, length).map_err(io::Error::other)?;
-        // SAFETY: the range is mapped, and this does not change what is read from it.
-        match unsafe { libc::madvise(slice.ptr_guard_mut().as_ptr().cast(), slice.len(), COLLAPSE) } {
+        self.ask(pages.start, pages.end.saturating_sub(pages.start), COLLAPSE)
+    }
+
+    /// Asks the kernel for something about its mapping that does not change what is read from it.
+    fn ask(&self, address: u64, length: u64, advice: libc::c_int) -> io::Result<()> {
+        let slice = self.slice(address, length).map_err(io::Error::other)?;
+        // SAFETY: the range is mapped, and what is read from it stays as it is.
+        match unsafe { libc::madvise(slice.ptr_guard_mut().as_ptr().cast(), slice.len(), advice) } {
             0 => Ok(()),
             _ => Err(io::Error::last_os_error()),
         }

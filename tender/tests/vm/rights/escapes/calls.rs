@@ -68,7 +68,10 @@ fn system_calls_of_32_bits_by_an_interrupt_end_the_guest() {
 
 #[test]
 fn system_calls_of_32_bits_by_sysenter_end_the_guest() {
-    with_all(numbers(), SYSENTER, |_, fault| assert_eq!(fault.vector, GENERAL_PROTECTION, "{fault:x?}"));
+    // CPUs of AMD have it in 32-bit code alone (AMD64 volume 3, SYSENTER).
+    let is_amd = std::arch::x86_64::__cpuid(0).ebx.to_le_bytes() == *b"Auth";
+    let vector = if is_amd { INVALID_OPCODE } else { GENERAL_PROTECTION };
+    with_all(numbers(), SYSENTER, |_, fault| assert_eq!(fault.vector, vector, "{fault:x?}"));
 }
 
 #[test]
