@@ -30,12 +30,19 @@ fn a_guest_without_end_costs_its_caller_the_deadline_whatever_it_does() {
     assert_eq!(text(pool.call(b"echo on", NONE).expect("an answer")), "on");
 }
 
-/// For how long a thread has waited for a CPU, by what the kernel says of it.
+/// For how long a thread and its guests' processes have waited for a CPU, by what the kernel says of them.
 fn waited(thread: &Path) -> Duration {
-    // Nanoseconds on a CPU, nanoseconds of waiting for one, turns. Not every kernel counts.
-    let counts = std::fs::read_to_string(thread.join("schedstat")).ok();
-    let waited = counts.and_then(|counts| counts.split(' ').nth(1)?.parse().ok());
-    Duration::from_nanos(waited.unwrap_or_default())
+    // A process stops when it has one.
+    let children = std::fs::read_to_string(thread.join("children")).unwrap_or_default();
+    let children = children.split_whitespace().map(|child| Path::new("/proc").join(child));
+    let all = children.chain([thread.to_owned()]);
+    all.map(|one| {
+        // Nanoseconds on a CPU, nanoseconds of waiting for one, turns. Not every kernel counts.
+        let counts = std::fs::read_to_string(one.join("schedstat")).ok();
+        let waited = counts.and_then(|counts| counts.split(' ').nth(1)?.parse().ok());
+        Duration::from_nanos(waited.unwrap_or_default())
+    })
+    .sum()
 }
 
 /// The same for this thread, which makes a blocking call itself.
