@@ -53,8 +53,9 @@ pub(crate) const ALL: [Lane; 4] = [Lane::AmdV, Lane::AmdVShadow, Lane::VtX, Lane
 
 /// How often and how long tests try, where other machines try more: an emulated one takes a hundred
 /// times as long.
-const COUNTS: [(&str, &str); 4] = [
+const COUNTS: [(&str, &str); 5] = [
     ("CORACLE_FUZZ_CALLS", "500"),
+    ("CORACLE_SYSTEM_CALLS", "16"),
     ("CORACLE_PORTS", "8"),
     ("CORACLE_SOAK_SECONDS", "1"),
     ("CORACLE_POOL_CALLS", "200"),
