@@ -110,13 +110,10 @@ pub(super) fn make(size: u64) -> io::Result<File> {
 
 /// Gives a part of a file in memory back: it is zero then.
 pub(super) fn punch(file: &File, offset: u64, length: u64) -> io::Result<()> {
-    allocate(file, libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE, offset, length)
-}
-
-fn allocate(file: &File, how: libc::c_int, offset: u64, length: u64) -> io::Result<()> {
+    const HOLE: libc::c_int = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
     let range = |value: u64| libc::off_t::try_from(value).map_err(io::Error::other);
     // SAFETY: the call takes numbers alone.
-    match unsafe { libc::fallocate(file.as_raw_fd(), how, range(offset)?, range(length)?) } {
+    match unsafe { libc::fallocate(file.as_raw_fd(), HOLE, range(offset)?, range(length)?) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }

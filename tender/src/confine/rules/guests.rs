@@ -125,7 +125,7 @@ pub(super) const RUN_PROCESS: List = List {
         rule(SYS_getcpu, Any, "the same, and a guest's jump into the vsyscall page, which is a fault")
             .rarely(OLD_CLOCK),
         rule(SYS_kill, second(SIGKILL as u64), "the end of the guest's process").and(One(0)),
-        rule(SYS_fallocate, Any, "giving the guest memory, or taking it back"),
+        rule(SYS_fallocate, Any, "taking memory back from the guest"),
         rule(SYS_arch_prctl, CPUID, "cpuid in the tender itself, where it traps").rarely(ASKS_CPU),
     ],
 };
