@@ -47,7 +47,7 @@ struct Ran {
     start_us: f64,
     call_us: f64,
     /// What stands between guest and host.
-    wall: &'static str,
+    wall: String,
 }
 
 /// One thing that was looked at.
@@ -145,24 +145,29 @@ fn ran(host: &Host, costs: Costs) -> Ran {
         backend: host.name(),
         start_us: microseconds(costs.start),
         call_us: microseconds(costs.call),
-        wall: match host {
-            Host::Kvm(_) => {
-                "the CPU's virtualisation: to get out, a guest needs a hole in that or in KVM, which gives it the host's \
-                 kernel, or in the tender, which gives it a confined process"
-            }
-            Host::Process(_) if process::Host::cpuid_is_hidden() => {
-                "the kernel's processes, no system call of a guest being made: to get out, it needs a hole in how the \
-                 kernel handles faults, traps and signals, which gives it the host's kernel, or in the tender, which \
-                 gives it a confined process"
-            }
-            Host::Process(_) => {
-                "the kernel's processes, no system call of a guest being made: to get out, it needs a hole in how the \
-                 kernel handles faults, traps and signals, which gives it the host's kernel, or in the tender, which \
-                 gives it a confined process; its cpuid shows all of this CPU, which cannot keep that back (no \
-                 cpuid_fault)"
-            }
-        },
+        wall: wall(host),
     }
+}
+
+/// What keeps a guest in, and what it needs to get out.
+fn wall(host: &Host) -> String {
+    let (wall, holes) = match host {
+        Host::Kvm(_) => ("the CPU's virtualisation", "that or in KVM"),
+        Host::Process(_) => (
+            "the kernel's processes, no system call of a guest being made",
+            "how the kernel handles faults, traps and signals",
+        ),
+    };
+    let shown = match host {
+        Host::Process(_) if !process::Host::cpuid_is_hidden() => {
+            "; its cpuid shows all of this CPU, which cannot keep that back (no cpuid_fault)"
+        }
+        _ => "",
+    };
+    format!(
+        "{wall}: to get out, a guest needs a hole in {holes}, which gives it the host's kernel, or in the tender, which \
+         gives it a confined process{shown}"
+    )
 }
 
 /// What to try where no guest ran.
