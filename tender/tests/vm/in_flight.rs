@@ -43,7 +43,7 @@ fn kicked<R>(work: impl FnOnce() -> R) -> R {
             while !done.load(Ordering::Relaxed) {
                 // SAFETY: the thread lives until this scope ends, and has a handler for the signal.
                 unsafe { libc::pthread_kill(this, kick_signal()) };
-                std::thread::sleep(Duration::from_micros(300));
+                std::thread::sleep(lane::delay(Duration::from_micros(300)));
             }
         });
         let result = work();
