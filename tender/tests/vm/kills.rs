@@ -216,7 +216,8 @@ fn an_invoke_that_is_killed_leaves_nothing() {
     alone("kills::an_invoke_that_is_killed_leaves_nothing", || {
         let lines = Scratch::new();
         let input = lines.path().join("lines");
-        fs::write(&input, "heap 1000000\n".repeat(8)).expect("a file");
+        let line = format!("heap {}\n", times(1_000_000, 10_000));
+        fs::write(&input, line.repeat(8)).expect("a file");
         let command = |_: &Path| {
             let mut command = Command::new(coracle());
             command.args(["invoke", "--each-line", "--jobs", "4", "-n", "100000", "--input"]);
