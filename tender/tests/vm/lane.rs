@@ -29,6 +29,15 @@ pub(crate) fn delay(usual: Duration) -> Duration {
     if std::env::var_os(LANE).is_some() { usual * 20 } else { usual }
 }
 
+/// Lets others have the CPU, of which a lane has one: there for a while.
+pub(crate) fn give_way() {
+    if std::env::var_os(LANE).is_some() {
+        std::thread::sleep(Duration::from_millis(1));
+    } else {
+        std::thread::yield_now();
+    }
+}
+
 /// Whether the calling test is beyond any emulated machine: it says then that it does not run.
 #[track_caller]
 pub(crate) fn beyond_emulators(reason: &str) -> bool {

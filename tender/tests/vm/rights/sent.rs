@@ -2,7 +2,7 @@
 
 use super::code::{Code, bytes, code, hexadecimal};
 use super::machine::{INVALID_OPCODE, booted_on, run_to_end};
-use crate::lane::times;
+use crate::lane::{give_way, times};
 use crate::support::process_host;
 use coracle_tender::instance::End;
 use coracle_tender::layout::Placement;
@@ -27,7 +27,7 @@ fn bombarded(code: Code) -> Fault {
                         // SAFETY: the number is that of a child that is not waited for before this thread ends.
                         assert_eq!(unsafe { libc::kill(child, signal) }, 0);
                     }
-                    std::thread::yield_now();
+                    give_way();
                 }
             });
             let end = run_to_end(instance);
