@@ -29,10 +29,10 @@ pub(crate) fn delay(usual: Duration) -> Duration {
     if std::env::var_os(LANE).is_some() { usual * 20 } else { usual }
 }
 
-/// Lets others have the CPU, of which a lane has one: there for a while.
+/// Lets others have the CPU, of which a lane has one: there for as long as ten signals of a traced process may take.
 pub(crate) fn give_way() {
     if std::env::var_os(LANE).is_some() {
-        std::thread::sleep(Duration::from_millis(1));
+        std::thread::sleep(Duration::from_millis(50));
     } else {
         std::thread::yield_now();
     }
