@@ -36,16 +36,6 @@ impl Memory {
         self.ask(pages.start, pages.end.saturating_sub(pages.start), COLLAPSE)
     }
 
-    /// Asks the kernel for something about its mapping that does not change what is read from it.
-    fn ask(&self, address: u64, length: u64, advice: libc::c_int) -> io::Result<()> {
-        let slice = self.slice(address, length).map_err(io::Error::other)?;
-        // SAFETY: the range is mapped, and what is read from it stays as it is.
-        match unsafe { libc::madvise(slice.ptr_guard_mut().as_ptr().cast(), slice.len(), advice) } {
-            0 => Ok(()),
-            _ => Err(io::Error::last_os_error()),
-        }
-    }
-
     /// The same where the memory is shared, which is as it was only where it is zero.
     pub(super) fn discard_zeros(&self, file: &File, first_page: u64, count: u64) -> io::Result<()> {
         let mut bytes = [0; PAGE as usize];

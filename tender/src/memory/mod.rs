@@ -167,14 +167,20 @@ impl Memory {
         if advice == Advice::HugePages {
             self.huge.set((address, address.saturating_add(length)));
         }
-        if let Ok(slice) = self.slice(address, length) {
-            let guard = slice.ptr_guard_mut();
-            let advice = match advice {
-                Advice::HugePages => libc::MADV_HUGEPAGE,
-                Advice::BackNow => libc::MADV_POPULATE_WRITE,
-            };
-            // SAFETY: the range is mapped, and none of these changes what is read from it.
-            unsafe { libc::madvise(guard.as_ptr().cast(), slice.len(), advice) };
+        let advice = match advice {
+            Advice::HugePages => libc::MADV_HUGEPAGE,
+            Advice::BackNow => libc::MADV_POPULATE_WRITE,
+        };
+        let _ = self.ask(address, length, advice);
+    }
+
+    /// Asks the kernel for something about this mapping that does not change what is read from it.
+    fn ask(&self, address: u64, length: u64, advice: libc::c_int) -> io::Result<()> {
+        let slice = self.slice(address, length).map_err(io::Error::other)?;
+        // SAFETY: the range is mapped, and what is read from it stays as it is.
+        match unsafe { libc::madvise(slice.ptr_guard_mut().as_ptr().cast(), slice.len(), advice) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
         }
     }
 
